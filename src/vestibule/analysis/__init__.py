@@ -1,0 +1,1 @@
+"""From texts to operations; unsure means the worst impact."""

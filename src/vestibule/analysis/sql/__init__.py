@@ -1,0 +1,1 @@
+"""SQL of PostgreSQL: statements, operations, literals, functions."""

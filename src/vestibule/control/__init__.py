@@ -1,0 +1,1 @@
+"""The control process: API, sign-in, state, log and signing."""

@@ -1,0 +1,1 @@
+"""The only place where analysis, policy and evidence meet."""

@@ -1,0 +1,113 @@
+"""What a relay asks for; the driver does it, in order, and never blocks on one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from vestibule.model.decision import Permit
+from vestibule.model.event import Side
+from vestibule.model.names import Instant
+from vestibule.model.record import Record
+from vestibule.model.target import Target
+
+
+@dataclass(slots=True)
+class Send:
+    """Bytes for `side`, behind earlier ones of that side.
+
+    To the target they carry a `permit` and leave once its record is durable; to the client they
+    leave once the record named `after` is durable, at once if there is none.
+    """
+
+    side: Side
+    data: bytes
+    permit: Permit | None = None
+    after: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse bytes for a target without a permit."""
+        if (self.side is Side.TARGET) is (self.permit is None):
+            raise AssertionError("bytes reach a target with a permit, and only a target")
+
+    @property
+    def record(self) -> str:
+        """The local name of the record that must be durable first, or nothing."""
+        return self.permit.record if self.permit is not None else self.after
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Append `record`; all records of one `handle` go into one batch."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """Ask the identity port about a proof; answered by `Proven`."""
+
+    method: Literal["token"]
+    secret: bytes
+    attempted: str
+
+
+@dataclass(frozen=True, slots=True)
+class Analyse:
+    """Analyse a text that is too large for `handle`; answered by `Analysed`, in order."""
+
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Open the target once the permit's record is durable; answered by `Dialed` or `DialFailed`."""
+
+    target: Target
+    permit: Permit
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Ask the connected target, over a connection of its own, to stop the running statement: send `data`, await EOF."""
+
+    data: bytes
+    permit: Permit
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """From now on the conversation is a session: cancel requests with `cancel_key` are `Told` to it."""
+
+    cancel_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Stop reading `side`."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Read `side` again."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Deliver `Woken` at `at`; replaces the earlier deadline."""
+
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Flush both sides within the drain time, then close both connections; nothing follows."""
+
+    reason: str
+
+
+Effect = Send | Persist | Prove | Analyse | Dial | Cancel | Opened | Pause | Resume | Wake | Close

@@ -1,0 +1,106 @@
+"""What a relay is told. Time is an argument of `Relay.handle`, so no event carries it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from vestibule.model.identity import Identity, Peer, Refusal
+from vestibule.model.statement import Parsed, Unsupported
+
+
+class Side(Enum):
+    """The two doors."""
+
+    CLIENT = "client"
+    TARGET = "target"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Bytes arrived from `side`."""
+
+    side: Side
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """`side` closed or lost its connection; no byte of it follows."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What a finished handshake agreed on; `certificate` is the SHA-256 of the peer's, in hex."""
+
+    version: str
+    cipher: str
+    certificate: str = ""
+    #: `tls-server-end-point` of RFC 5929, empty where there is none.
+    end_point: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the control process gave with an accepted proof: the identity and the session's own key."""
+
+    identity: Identity
+    data_key_id: str
+    data_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """The identity port's answer to `Prove`."""
+
+    answer: Admission | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Dialed:
+    """The target is connected; `password` is the vault's secret, kept for the log-in exchange only."""
+
+    peer: Peer
+    local_port: int
+    tls: Tls | None
+    password: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailed:
+    """The target is not available; `cause` is for the record and the operator log."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Analysed:
+    """The answer to the oldest open `Analyse`."""
+
+    result: Parsed | Unsupported
+
+
+@dataclass(frozen=True, slots=True)
+class Unrecorded:
+    """These records could not be made durable: whatever waited for them was dropped, in this order."""
+
+    records: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """The deadline of the newest `Wake` has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Something from outside the conversation."""
+
+    what: Literal["cancel", "kill", "revoke", "policy", "drain", "evidence"]
+    by: str = ""
+
+
+Event = Received | Ended | Proven | Dialed | DialFailed | Analysed | Unrecorded | Woken | Told

@@ -1,0 +1,106 @@
+"""What somebody asks for, in words that policy understands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+
+class Impact(IntEnum):
+    """How much an operation may change, from least to worst; doubt is the worst."""
+
+    READ = 0
+    WRITE = 1
+    SCHEMA = 2
+    ADMIN = 3
+    UNKNOWN = 4
+
+    @property
+    def word(self) -> str:
+        """The word of the policy file and of the records."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One thing that a statement does: `verb` in lower case, `object` as written, maybe empty."""
+
+    verb: str
+    object: str
+    impact: Impact
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a text: UTF-8 byte offsets, `end` exclusive."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What one statement (not a message of several) does.
+
+    `kind` is the parser's node name (`SelectStmt`); `literals` are the constants in the text,
+    ascending and disjoint; `understood` is False when any operation is UNKNOWN. `names` carries
+    what a session must remember (`PREPARE`, `EXECUTE`, `DEALLOCATE`, `DECLARE`, `CLOSE`, `FETCH`).
+    """
+
+    kind: str
+    operations: tuple[Operation, ...]
+    start: int
+    end: int
+    literals: tuple[Span, ...] = ()
+    understood: bool = True
+    names: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str | None], ...] = ()
+    refusal: Unsupported | None = None
+    fingerprint: str = ""
+
+    @property
+    def impact(self) -> Impact:
+        """The worst impact of all operations."""
+        return max((operation.impact for operation in self.operations), default=Impact.READ)
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """A text or statement that never travels, whatever the policy says."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The statements of one text in order; an empty text has none."""
+
+    statements: tuple[Analysis, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One bound value; `value` None means NULL, `type` is the protocol's own type number."""
+
+    type: int
+    format: int
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One text with its parameters, as it would travel to the target."""
+
+    text: bytes
+    analyses: tuple[Analysis, ...]
+    parameters: tuple[Parameter, ...] = ()
+    parameter_formats: tuple[int, ...] = ()
+    result_formats: tuple[int, ...] = ()
+    flags: tuple[str, ...] = field(default=())
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """The operations of all statements of the text."""
+        return tuple(operation for analysis in self.analyses for operation in analysis.operations)

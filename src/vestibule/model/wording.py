@@ -1,0 +1,58 @@
+"""The one text for all protocols of each thing that a client is told (numbers of the identity reference)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vestibule.model.identity import Refusal
+
+TLS_REQUIRED = "vestibule: TLS required"
+TOKEN_REFUSED = 'vestibule: token not accepted; run "vestibule login"'
+TOKEN_EXPIRED = 'vestibule: token expired; run "vestibule login"'
+LOGIN_DIFFERS = "vestibule: the login in the user name is not the one the token proves"
+EVIDENCE_UNWRITABLE = "vestibule: evidence cannot be recorded; refused"
+TOO_MANY_GROUPS = (
+    "vestibule: the identity provider sent too many groups and they could not be resolved; "
+    "assign groups to the application"
+)
+
+
+def truncated(length: int) -> str:
+    """Tell that the client cut the token."""
+    return (
+        f"vestibule: token truncated to {length} characters by the client; "
+        'use an environment variable or "vestibule connect"'
+    )
+
+
+def choose_target(names: Iterable[str]) -> str:
+    """Tell which targets the identity may use; the same words for none, unknown and not granted."""
+    return f"vestibule: choose a target as login+target; you may use: {', '.join(sorted(names)) or 'none'}"
+
+
+def denied(rule: str, reason: str) -> str:
+    """Tell which rule denied, and why."""
+    return f'vestibule: denied by rule "{rule}": {reason}'
+
+
+def session_ended(why: str) -> str:
+    """Tell why a live session ended."""
+    return f"vestibule: session ended: {why}"
+
+
+def target_unavailable(target: str) -> str:
+    """Tell that the target cannot be reached; the cause is in the record and the operator log."""
+    return f"vestibule: target {target} is not available"
+
+
+def proof_refused(refusal: Refusal, length: int) -> str:
+    """Tell why a token was not accepted; `length` is the token's."""
+    match refusal:
+        case Refusal.EXPIRED:
+            return TOKEN_EXPIRED
+        case Refusal.TRUNCATED:
+            return truncated(length)
+        case Refusal.UNAVAILABLE:
+            return EVIDENCE_UNWRITABLE
+        case _:
+            return TOKEN_REFUSED

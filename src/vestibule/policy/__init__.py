@@ -1,0 +1,1 @@
+"""The policy document as types, and what it decides."""

@@ -1,0 +1,1 @@
+"""PostgreSQL, wire protocol 3.0, on both sides."""

@@ -1,0 +1,1 @@
+"""The data process: sockets, TLS and the pump."""

@@ -1,0 +1,1 @@
+"""Adapters for what is kept: journal segments, the state database, objects."""
