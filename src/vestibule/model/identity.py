@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
-from vestibule.model.names import GroupName, Instant, LoginName
+from vestibule.model.names import GroupName, Instant, LoginName, TargetName
 
 WhoType = Literal["human", "agent", "workload"]
 
@@ -40,13 +40,14 @@ class Identity:
     """A proven subject with its groups, immutable for one connection.
 
     `expires_at` is the end of the login, which bounds live sessions; a credential's own life
-    bounds new connections only.
+    bounds new connections only. `targets` are those a scoped token is good for, None means all.
     """
 
     who: Who
     groups: frozenset[GroupName]
     proof: Proof
     expires_at: Instant
+    targets: frozenset[TargetName] | None = None
 
 
 class Refusal(StrEnum):
