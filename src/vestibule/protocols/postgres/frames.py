@@ -1,0 +1,204 @@
+"""Bytes to frames: bounded before anything is kept, streamed where a message may be large.
+
+1. A length is read unsigned and judged before a byte of the body is waited for; a type that the table of
+   limits does not hold is refused at its first bytes.
+2. Rows and CopyData pass as slabs of whole frames, checked but not taken apart; a row too long to wait for
+   passes in pieces, a long CopyData anew in frames of at most 64 KiB.
+3. After an error the reader fails for good: nothing resynchronises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from struct import Struct
+from typing import Final
+
+from vestibule.model.errors import ClientProtocolError, TargetProtocolError
+from vestibule.model.event import Side
+from vestibule.protocols.postgres.codec import spell
+from vestibule.protocols.postgres.rows import COPY_DATA, DATA_ROW, HEADER, ROW_HEADER, LongRow, scan, scan_copy
+from vestibule.wire.buffer import Buffer
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+STREAMED: Final = (1 << 30) - 1
+
+#: What waits to be whole: a longer row or CopyData passes in pieces.
+PIECE: Final = 64 * KIB
+
+_head = Struct("!BI").unpack_from
+_row_head = Struct("!BIH").unpack_from
+_frame_head = Struct("!BI").pack
+
+#: The longest frame of each type, its length field included, that the side may send. Types not named are refused.
+Limits = Mapping[int, int]
+
+
+def _limits(small: str, large: Mapping[str, int]) -> dict[int, int]:
+    return dict.fromkeys(small.encode(), 64 * KIB) | {ord(tag): limit for tag, limit in large.items()}
+
+
+#: A client that has not proven itself: a password, a token or SASL data.
+UNPROVEN: Final[Limits] = _limits("", {"p": 64 * KIB + 4})
+
+#: A target, in log-in and session. CopyBothResponse and FunctionCallResponse answer nothing that is ever sent.
+TARGET: Final[Limits] = _limits("RvKSNAEZnCIs123GHc", {"T": 4 * MIB, "t": 4 * MIB, "D": STREAMED, "d": STREAMED})
+
+
+def client_limits(bind: int = 64 * MIB) -> Limits:
+    """Make the limits of a client in session; `bind` is the longest Bind."""
+    return _limits("DECHSXFcf", {"Q": 16 * MIB, "P": 16 * MIB, "B": bind, "d": STREAMED})
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message, whole and not yet decoded."""
+
+    type: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """DataRow frames byte for byte; `count` rows end in `data`, and unless `complete` the last one goes on."""
+
+    data: bytes
+    count: int
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """CopyData frames of at most 64 KiB, always whole; `size` is what they carry without their headers."""
+
+    data: bytes
+    size: int
+
+
+Item = Frame | Rows | Copied
+
+
+class FrameReader:
+    """Takes one side's bytes and gives messages; `limits` and `columns` may be changed between two messages."""
+
+    def __init__(self, side: Side, limits: Limits) -> None:
+        self.limits = limits
+        #: How many columns a row has now; None where no row is expected.
+        self.columns: int | None = None
+        self._side = side
+        self._buffer = Buffer()
+        self._row: LongRow | None = None
+        self._copy = 0
+        self._failure: ClientProtocolError | TargetProtocolError | None = None
+
+    def __len__(self) -> int:
+        """How many bytes wait."""
+        return len(self._buffer)
+
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether no message has begun and not ended."""
+        return not len(self._buffer) and self._row is None and not self._copy
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they came."""
+        self._buffer.feed(data)
+
+    def next(self) -> Item | None:
+        """Give the next message or run of messages, None when more bytes are needed."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return self._next()
+        except (ClientProtocolError, TargetProtocolError) as failure:
+            self._failure = failure
+            raise
+
+    def _next(self) -> Item | None:
+        if self._row is not None:
+            return self._row_piece(self._row)
+        if self._copy:
+            return self._copy_pieces()
+        if not self._buffer.gather(HEADER):
+            return None
+        tag, size = _head(self._buffer.data, self._buffer.at)
+        self._judge(tag, size)
+        if tag == DATA_ROW and self._side is Side.TARGET:
+            return self._rows(size)
+        if tag == COPY_DATA:
+            return self._copies(size)
+        return self._frame(tag, size)
+
+    def _judge(self, tag: int, size: int) -> None:
+        limit = self.limits.get(tag)
+        if limit is None:
+            raise self._violation(f"unexpected message of type {spell(tag)}")
+        if size < 4:
+            raise self._violation(f"message of type {spell(tag)} has the length {size}")
+        if size > limit:
+            raise self._violation(f"message of type {spell(tag)} has {size} bytes; the limit is {limit}")
+
+    def _violation(self, message: str) -> ClientProtocolError | TargetProtocolError:
+        return ClientProtocolError(message) if self._side is Side.CLIENT else TargetProtocolError(message)
+
+    def _frame(self, tag: int, size: int) -> Frame | None:
+        if not self._buffer.gather(1 + size):
+            return None
+        self._buffer.skip(HEADER)
+        return Frame(tag, self._buffer.take(size - 4))
+
+    def _rows(self, size: int) -> Rows | None:
+        if self.columns is None:
+            raise self._violation("unexpected row")
+        if self._buffer.gather(1 + size):
+            return self._whole_rows(self.columns)
+        if size <= PIECE or not self._buffer.gather(ROW_HEADER):
+            return None
+        return self._begin_row(self.columns)
+
+    def _whole_rows(self, columns: int) -> Rows:
+        buffer = self._buffer
+        end, count = scan(buffer.data, buffer.at, len(buffer.data), columns)
+        if not count:
+            raise self._violation("a row too short for its column count")
+        return Rows(buffer.take(end - buffer.at), count)
+
+    def _begin_row(self, columns: int) -> Rows:
+        _, size, fields = _row_head(self._buffer.data, self._buffer.at)
+        if fields != columns:
+            raise self._violation(f"a row of {fields} columns where {columns} were described")
+        self._row = LongRow(size, fields)
+        return Rows(self._buffer.take(ROW_HEADER), 0, complete=False)
+
+    def _row_piece(self, row: LongRow) -> Rows | None:
+        buffer = self._buffer
+        available = buffer.gather_all()
+        end = row.advance(buffer.data, buffer.at, buffer.at + available)
+        if end == buffer.at:
+            return None
+        if row.is_over:
+            self._row = None
+        return Rows(buffer.take(end - buffer.at), int(row.is_over), row.is_over)
+
+    def _copies(self, size: int) -> Copied | None:
+        buffer = self._buffer
+        if size > PIECE:
+            buffer.skip(HEADER)
+            self._copy = size - 4
+            return self._copy_pieces()
+        if not buffer.gather(1 + size):
+            return None
+        end, count = scan_copy(buffer.data, buffer.at, len(buffer.data), PIECE)
+        data = buffer.take(end - buffer.at)
+        return Copied(data, len(data) - HEADER * count)
+
+    def _copy_pieces(self) -> Copied | None:
+        taken = min(self._copy, self._buffer.gather_all())
+        if not taken:
+            return None
+        self._copy -= taken
+        data = self._buffer.take(taken)
+        step = PIECE - HEADER
+        pieces = [data[at : at + step] for at in range(0, taken, step)]
+        return Copied(b"".join([_frame_head(COPY_DATA, 4 + len(piece)) + piece for piece in pieces]), taken)
