@@ -1,0 +1,28 @@
+"""What is wrong with evidence: its form, or its content."""
+
+from __future__ import annotations
+
+from vestibule.model.errors import VestibuleError
+
+
+class EvidenceFormatError(VestibuleError):
+    """Bytes or members do not have the form that evidence has; the message never holds a member's value."""
+
+
+class TornSegment(EvidenceFormatError):
+    """The last frame, at `offset`, was not written whole; nothing good follows."""
+
+    def __init__(self, offset: int) -> None:
+        """Say where the torn frame starts."""
+        super().__init__(f"the last frame, at offset {offset}, was not written whole")
+        self.offset = offset
+
+
+class DamagedSegment(EvidenceFormatError):
+    """The bytes at `offset` were whole once: good frames or foreign bytes follow."""
+
+    def __init__(self, offset: int, reason: str) -> None:
+        """Say where the damage starts and why it is no torn write."""
+        super().__init__(f"damaged at offset {offset}: {reason}")
+        self.offset = offset
+        self.reason = reason

@@ -1,0 +1,153 @@
+"""Types of the members of a body: each checks a value and gives it back in canonical order.
+
+1. A check takes the member's path and its value, returns the value as it is stored, or raises `EvidenceFormatError`.
+2. Whole numbers below 2^53 only; no floats; no bytes; no unresolved `Reference`.
+3. In a `shape` a name with `?` may be absent; absent, None and empty mean the same and are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from vestibule.evidence.errors import EvidenceFormatError
+from vestibule.model.record import Json
+
+Check = Callable[[str, object], Json]
+
+#: The longest text of a member, in characters.
+TEXT_LIMIT: Final = 16_384
+#: Whole numbers stay below this in size, so that every JSON reader reads them exactly.
+INTEGER_LIMIT: Final = 2**53
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_HEX32 = re.compile(r"[0-9a-f]{64}")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+
+
+def text(path: str, value: object) -> Json:
+    """Take text of at most 16,384 characters."""
+    if isinstance(value, str) and len(value) <= TEXT_LIMIT:
+        return value
+    raise EvidenceFormatError(f"{path} must be text of at most {TEXT_LIMIT:,} characters")
+
+
+def document(path: str, value: object) -> Json:
+    """Take text of any length; the body's own limit still holds."""
+    if isinstance(value, str):
+        return value
+    raise EvidenceFormatError(f"{path} must be text")
+
+
+def integer(path: str, value: object) -> Json:
+    """Take a whole number whose size is below 2^53."""
+    if type(value) is int and -INTEGER_LIMIT < value < INTEGER_LIMIT:
+        return value
+    raise EvidenceFormatError(f"{path} must be a whole number below 2^53 in size")
+
+
+def count(path: str, value: object) -> Json:
+    """Take a whole number from 0 to below 2^53."""
+    if type(value) is int and 0 <= value < INTEGER_LIMIT:
+        return value
+    raise EvidenceFormatError(f"{path} must be a whole number from 0 to below 2^53")
+
+
+def boolean(path: str, value: object) -> Json:
+    """Take true or false."""
+    if isinstance(value, bool):
+        return value
+    raise EvidenceFormatError(f"{path} must be true or false")
+
+
+def uuid(path: str, value: object) -> Json:
+    """Take a UUID as lower-case text with hyphens."""
+    return _matching(_UUID, "a lower-case UUID", path, value)
+
+
+def hex32(path: str, value: object) -> Json:
+    """Take 32 bytes as lower-case hexadecimal digits."""
+    return _matching(_HEX32, "64 lower-case hexadecimal digits", path, value)
+
+
+def moment(path: str, value: object) -> Json:
+    """Take a time `YYYY-MM-DDThh:mm:ss.ffffffZ`."""
+    return _matching(_TIME, "a time YYYY-MM-DDThh:mm:ss.ffffffZ", path, value)
+
+
+def one_of(*words: str) -> Check:
+    """Make the check of a member that is one of `words`."""
+    allowed = frozenset(words)
+
+    def check(path: str, value: object) -> Json:
+        if isinstance(value, str) and value in allowed:
+            return value
+        raise EvidenceFormatError(f"{path} must be one of {', '.join(words)}")
+
+    return check
+
+
+def either(first: Check, second: Check) -> Check:
+    """Make the check of a member that passes `first` or else `second`."""
+
+    def check(path: str, value: object) -> Json:
+        try:
+            return first(path, value)
+        except EvidenceFormatError:
+            return second(path, value)
+
+    return check
+
+
+def many(item: Check, limit: int = 4_096) -> Check:
+    """Make the check of a list of at most `limit` items."""
+
+    def check(path: str, value: object) -> Json:
+        if isinstance(value, str | bytes) or not isinstance(value, Sequence) or len(value) > limit:
+            raise EvidenceFormatError(f"{path} must be a list of at most {limit:,} items")
+        return [item(f"{path}[]", each) for each in value]
+
+    return check
+
+
+def counts(path: str, value: object) -> Json:
+    """Take an object of names and counts, stored in the order of the names."""
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        return {name: count(f"{path}.*", value[name]) for name in sorted(value)}
+    raise EvidenceFormatError(f"{path} must be an object of counts")
+
+
+def shape(members: Mapping[str, Check]) -> Check:
+    """Make the check of an object with exactly `members`, in that order."""
+    table = tuple((name.rstrip("?"), name.endswith("?"), check) for name, check in members.items())
+    known = frozenset(name for name, _, _ in table)
+
+    def check(path: str, value: object) -> Json:
+        if not isinstance(value, Mapping):
+            raise EvidenceFormatError(f"{path} must be an object")
+        if not value.keys() <= known:
+            raise EvidenceFormatError(
+                f"{path} has unknown members: {', '.join(sorted(map(str, value.keys() - known)))}"
+            )
+        stored: dict[str, Json] = {}
+        for name, optional, member in table:
+            found = value.get(name)
+            if optional and _is_empty(found):
+                continue
+            if name not in value:
+                raise EvidenceFormatError(f"{path}.{name} is missing")
+            stored[name] = member(f"{path}.{name}", found)
+        return stored
+
+    return check
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str | Sequence | Mapping) and len(value) == 0)
+
+
+def _matching(pattern: re.Pattern[str], words: str, path: str, value: object) -> Json:
+    if isinstance(value, str) and pattern.fullmatch(value):
+        return value
+    raise EvidenceFormatError(f"{path} must be {words}")
