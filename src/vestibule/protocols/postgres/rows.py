@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+import struct
 from struct import Struct
+
 from typing import Final
 
 from vestibule.model.errors import TargetProtocolError
@@ -27,28 +29,31 @@ _length = Struct("!i").unpack_from
 def scan(buffer: bytes, offset: int, end: int, columns: int) -> tuple[int, int]:
     """Walk the whole DataRow frames from `offset`; return where they end, and how many they are."""
     count = 0
-    while end - offset >= ROW_HEADER:
-        tag, size, fields = _row_head(buffer, offset)
-        stop = offset + 1 + size
-        if tag != DATA_ROW or stop > end:
-            break
-        if fields != columns:
-            raise TargetProtocolError(f"a row of {fields} columns where {columns} were described")
-        at = offset + ROW_HEADER
-        for _ in range(columns):
-            if at + 4 > stop:
-                raise TargetProtocolError("a row's fields are longer than its frame")
-            length = _length(buffer, at)[0]
-            at += 4
-            if length > 0:
-                at += length
-            # A NULL field has length -1 and no bytes; anything else below zero would move backwards.
-            elif length < -1:
-                raise TargetProtocolError(f"a field of {length} bytes")
-        if at != stop:
-            raise TargetProtocolError("a row's fields are not as long as its frame")
-        offset = stop
-        count += 1
+    try:
+        while end - offset >= ROW_HEADER:
+            tag, size, fields = _row_head(buffer, offset)
+            stop = offset + 1 + size
+            if tag != DATA_ROW or stop > end:
+                break
+            if fields != columns:
+                raise TargetProtocolError(f"a row of {fields} columns where {columns} were described")
+            at = offset + ROW_HEADER
+            for _ in range(columns):
+                (length,) = _length(buffer, at)
+                if length >= 0:
+                    at += 4 + length
+                # A NULL field has length -1 and no bytes; anything less would move backwards.
+                elif length == -1:
+                    at += 4
+                else:
+                    raise TargetProtocolError(f"a field of {length} bytes")
+            # Positions only grow, so a field that left its frame is caught here, at the latest.
+            if at != stop:
+                raise TargetProtocolError("a row's fields are not as long as its frame")
+            offset = stop
+            count += 1
+    except struct.error:
+        raise TargetProtocolError("a row's fields are longer than its frame") from None
     return offset, count
 
 
