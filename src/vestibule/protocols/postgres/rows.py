@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from struct import Struct
-
 from typing import Final
 
 from vestibule.model.errors import TargetProtocolError
