@@ -1,0 +1,48 @@
+# Everything one does with a checkout. Each target first sets up what it needs; that is quick when nothing is left to do.
+
+PYTHON := .venv/bin/python
+N ?=
+SEED ?= 1
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check lint test demo chaos tamper fuzz bench lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+setup: ## environment, package, servers and clients for demo and tests
+	@scripts/setup
+
+lint: setup ## style and types
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+check: lint ## style, types and the tests that need no server (60 s)
+	$(PYTHON) -m pytest -q -n $(WORKERS) -m "not server" --forbid-skips
+
+test: lint ## everything, with real servers and clients (15 min); a skip is a failure
+	$(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal --forbid-skips
+
+demo: setup ## the main job on a real database; ONCE=1 ends after the walk
+	@$(PYTHON) -m demo $(if $(ONCE),--once)
+
+chaos: setup ## kill -9 under load: N rounds from SEED; prints executed, recorded, unrecorded
+	@$(PYTHON) -m tests.chaos $(or $(N),200) --seed $(SEED)
+
+tamper: setup ## flip N stored bytes; prints how many were found
+	@$(PYTHON) -m tests.tamper $(or $(N),1000)
+
+fuzz: setup ## property tests with N examples each
+	HYPOTHESIS_PROFILE=fuzz FUZZ_EXAMPLES=$(or $(N),5000) $(PYTHON) -m pytest -q -n $(WORKERS) -m property --timeout 3600 --forbid-skips
+
+bench: setup ## figures beside a direct connection
+	@$(PYTHON) -m benchmarks
+
+lock: setup ## write the lock files anew
+	scripts/lock --upgrade
+
+clean: ## remove what set-up and runs left in the checkout
+	rm -rf .venv .tools .pytest_cache .hypothesis .mypy_cache .ruff_cache dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

