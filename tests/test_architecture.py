@@ -1,0 +1,284 @@
+"""The rules of the house, held by a test rather than by memory."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src" / "vestibule"
+
+#: A package imports only packages with a smaller number; packages of one number never import each other.
+LAYERS: Mapping[str, int] = {
+    "model": 0,
+    "wire": 1,
+    "analysis": 1,
+    "policy": 1,
+    "masking": 1,
+    "evidence": 1,
+    "gate": 2,
+    "protocols": 3,
+    "identity": 4,
+    "vault": 4,
+    "stores": 4,
+    "notify": 4,
+    "bus": 4,
+    "server": 5,
+    "control": 5,
+    "settings": 6,
+    "app": 6,
+    "cli": 6,
+}
+#: The top may know itself: `cli` starts `app`, which reads `settings`.
+TOP = 6
+PURE = 3
+
+#: Modules that read a clock, the network, the file system or randomness, or that run something beside.
+IMPURE = frozenset(
+    {
+        "asyncio",
+        "concurrent",
+        "datetime",
+        "io",
+        "multiprocessing",
+        "os",
+        "pathlib",
+        "random",
+        "secrets",
+        "select",
+        "selectors",
+        "shutil",
+        "signal",
+        "socket",
+        "ssl",
+        "subprocess",
+        "tempfile",
+        "threading",
+        "time",
+        "urllib",
+        "uvloop",
+    }
+)
+#: What of an impure module is only arithmetic or a type.
+HARMLESS: Mapping[str, frozenset[str]] = {
+    "time": frozenset({"gmtime", "strftime"}),
+    "datetime": frozenset({"UTC", "date", "datetime", "time", "timedelta", "timezone"}),
+    "io": frozenset({"BytesIO", "StringIO"}),
+    "urllib": frozenset({"parse"}),
+    "pathlib": frozenset({"PurePath", "PurePosixPath"}),
+}
+#: Names that read a clock or a file, whatever they are called on.
+READING = frozenset({"now", "utcnow", "today", "monotonic", "perf_counter", "read_text", "read_bytes", "write_text"})
+
+#: A program that auditors run by itself: it reads files, and so is not one of the pure engines.
+STANDALONE = "evidence/verify.py"
+
+#: Modules without a test file of their own, each with the reason.
+UNTESTED: Mapping[str, str] = {
+    "model/errors.py": "one attribute is kept; tested where the errors are raised and answered",
+}
+
+FORBIDDEN_WORDS = ("tamper-proof", "tamperproof", "FFIEC-compliant", "FFIEC requires", "non-repudiation", "immutable")
+LONGEST = 500
+
+
+def modules() -> list[str]:
+    return sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
+
+
+def pure_modules() -> list[str]:
+    return [name for name in modules() if 0 <= layer_of(name) <= PURE and name != STANDALONE]
+
+
+@cache
+def tree_of(name: str) -> ast.Module:
+    return ast.parse((SOURCE / name).read_text(), filename=name)
+
+
+def package_of(name: str) -> str:
+    return name.split("/")[0].removesuffix(".py")
+
+
+def layer_of(name: str) -> int:
+    """The layer of a module; the package's own `__init__` has none."""
+    return LAYERS.get(package_of(name), -1)
+
+
+def imports_of(name: str) -> Iterator[tuple[str, str]]:
+    """Every import as (module, imported name), wherever it stands."""
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def own_imports(name: str) -> Iterator[str]:
+    """What a module imports of ours, as a dotted path below the package."""
+    for module, imported in imports_of(name):
+        if module == "vestibule":
+            yield imported
+        elif module.startswith("vestibule."):
+            yield module.removeprefix("vestibule.")
+
+
+@pytest.mark.parametrize("name", modules())
+def test_every_package_has_a_layer(name: str) -> None:
+    assert name in ("__init__.py", "__main__.py", "py.typed") or layer_of(name) >= 0, (
+        f"add {package_of(name)} to LAYERS"
+    )
+
+
+@pytest.mark.parametrize("name", modules())
+def test_imports_go_downwards_only(name: str) -> None:
+    here, layer = package_of(name), layer_of(name)
+    for imported in own_imports(name):
+        there = imported.split(".")[0]
+        if there == here or there == "__version__":
+            continue
+        assert there in LAYERS, f"{name} imports {imported}, which has no layer"
+        below = LAYERS[there] < layer or LAYERS[there] == layer == TOP
+        assert below, f"{name} (layer {layer}) imports {imported} (layer {LAYERS[there]})"
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.startswith("protocols/")])
+def test_protocols_are_blind_to_each_other(name: str) -> None:
+    folder = name.split("/")[1].removesuffix(".py")
+    if folder in ("base", "__init__"):
+        return
+    for imported in own_imports(name):
+        parts = imported.split(".")
+        if parts[0] == "protocols" and len(parts) > 1:
+            assert parts[1] in (folder, "base"), f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("name", pure_modules())
+def test_the_pure_part_imports_nothing_that_reads_the_world(name: str) -> None:
+    for module, imported in imports_of(name):
+        top, _, below = module.partition(".")
+        harmless = HARMLESS.get(top, frozenset())
+        if top in IMPURE and imported not in harmless and below not in harmless:
+            uses = uses_of(name, top) if not imported and not below else {imported or module}
+            assert uses <= harmless, f"{name} uses {sorted(uses - harmless)} of {top}"
+
+
+def uses_of(name: str, module: str) -> set[str]:
+    """The attributes that a module takes of an imported one."""
+    return {
+        node.attr
+        for node in ast.walk(tree_of(name))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == module
+    }
+
+
+@pytest.mark.parametrize("name", pure_modules())
+def test_the_pure_part_reads_no_clock_and_no_file_and_never_awaits(name: str) -> None:
+    for node in ast.walk(tree_of(name)):
+        match node:
+            case ast.Await() | ast.AsyncFunctionDef() | ast.AsyncFor() | ast.AsyncWith():
+                pytest.fail(f"{name}:{node.lineno} awaits")
+            case ast.Call(func=ast.Attribute(attr=attribute)) if attribute in READING:
+                pytest.fail(f"{name}:{node.lineno} calls {attribute}()")
+            case ast.Call(func=ast.Name(id="open" | "input" | "print" | "eval" | "exec" as called)):
+                pytest.fail(f"{name}:{node.lineno} calls {called}()")
+
+
+def test_the_standalone_verifier_needs_nothing_but_an_old_python() -> None:
+    text = (SOURCE / STANDALONE).read_text()
+
+    tree = ast.parse(text, feature_version=(3, 8))
+
+    imported = {module.partition(".")[0] for module, _ in imports_of(STANDALONE)}
+    assert imported <= sys.stdlib_module_names, imported - sys.stdlib_module_names
+    # A newer grammar is refused above; what is new in the library is not, so the usual ones are named here.
+    newer = {"removeprefix", "removesuffix", "file_digest", "is_relative_to", "bit_count", "tomllib", "zoneinfo"}
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not used & newer
+
+
+def has_behaviour(name: str) -> bool:
+    """Tell whether a module computes anything: names, types, tables and contracts alone do not."""
+    functions = (node for node in ast.walk(tree_of(name)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return any(not isinstance(step, ast.Expr | ast.Pass) for function in functions for step in function.body)
+
+
+def tested_modules() -> list[str]:
+    return [name for name in modules() if has_behaviour(name) and not name.endswith("__init__.py")]
+
+
+@pytest.mark.parametrize("name", tested_modules())
+def test_every_module_has_its_test_at_the_same_path(name: str) -> None:
+    test = (ROOT / "tests" / name).with_name(f"test_{Path(name).name}")
+
+    assert test.exists() or name in UNTESTED, f"{name} needs {test.relative_to(ROOT)}"
+
+
+def test_a_module_in_the_list_of_untested_ones_exists_and_has_no_test() -> None:
+    assert set(UNTESTED) <= set(modules())
+    assert not [name for name in UNTESTED if (ROOT / "tests" / name).with_name(f"test_{Path(name).name}").exists()]
+
+
+def test_one_module_imports_the_sql_parser() -> None:
+    importers = [
+        name for name in modules() if any(module.partition(".")[0] == "postgast" for module, _ in imports_of(name))
+    ]
+
+    assert len(importers) == 1, importers
+
+
+def test_only_the_gates_permit_module_makes_permits() -> None:
+    makers = {
+        name
+        for name in modules()
+        for node in ast.walk(tree_of(name))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute) and _called(node) == "Permit"
+    }
+
+    assert makers == {"gate/permit.py"}
+
+
+def _called(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+@pytest.mark.parametrize("folder", ["src", "tests", "demo", "scripts", "benchmarks"])
+def test_no_file_is_longer_than_one_reads_in_a_sitting(folder: str) -> None:
+    sizes = {path: path.read_text().count("\n") for path in (ROOT / folder).rglob("*.py")}
+
+    assert {path.relative_to(ROOT).as_posix(): size for path, size in sizes.items() if size > LONGEST} == {}
+
+
+def texts() -> list[str]:
+    """What people read: the pages, and every docstring and message of the package."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *SOURCE.rglob("*.py")]
+    return sorted(path.relative_to(ROOT).as_posix() for path in pages)
+
+
+@pytest.mark.parametrize("name", texts())
+def test_nothing_is_promised_that_cannot_be_kept(name: str) -> None:
+    text = " ".join((ROOT / name).read_text().split()).lower()
+
+    assert [word for word in FORBIDDEN_WORDS if word.lower() in text] == []
+
+
+def pinned() -> list[Path]:
+    return [*(ROOT / "requirements").glob("*.txt"), ROOT / "tests" / "support" / "node" / "package-lock.json"]
+
+
+@pytest.mark.parametrize("path", pinned(), ids=lambda path: path.name)
+def test_locks_pin_by_hash_and_name_no_place_to_fetch_from(path: Path) -> None:
+    text = path.read_text()
+
+    assert not re.search(r"--(index|extra-index|find)|\"resolved\"|registry", text)
+    if path.suffix == ".txt":
+        packages = re.findall(r"^[A-Za-z0-9_.\[\]-]+==\S+", text, flags=re.MULTILINE)
+        assert packages
+        assert len(packages) == len(re.findall(r"^[A-Za-z0-9].*\\\n    --hash=sha256:", text, flags=re.MULTILINE))
+    else:
+        assert text.count('"version"') == text.count('"integrity": "sha512-')
