@@ -54,9 +54,13 @@ class Prove:
 
 @dataclass(frozen=True, slots=True)
 class Analyse:
-    """Analyse a text that is too large for `handle`; answered by `Analysed`, in order."""
+    """Analyse a text that is too large for `handle`; answered by `Analysed`, in order.
+
+    `catalog` is the analysis' own view of the target, which only the analyst looks into.
+    """
 
     text: bytes
+    catalog: object = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,41 @@
+"""The only maker of permits.
+
+1. A permit names the record that must be durable before the bytes leave.
+2. Statements travel under their own decision; what keeps the conversation in step (Sync, Close, the poison of a
+   refusal) under the session's opening; the log-in at the target under the decision on access.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID
+
+from vestibule.model.decision import Permit
+
+ACCESS: Final = "access"
+OPENED: Final = "opened"
+
+
+def statement_name(number: int) -> str:
+    """Name the decision record of the session's statement `number`."""
+    return f"decided/{number}"
+
+
+def access_permit(session: UUID) -> Permit:
+    """Let the gateway dial the target and log in to it."""
+    return Permit(session, ACCESS, "access")
+
+
+def session_permit(session: UUID) -> Permit:
+    """Let messages travel that carry nothing to decide."""
+    return Permit(session, OPENED, "session")
+
+
+def refusal_permit(session: UUID) -> Permit:
+    """Let the poison travel that stands in the place of a refused message; it carries no text of the client's."""
+    return Permit(session, OPENED, "refusal")
+
+
+def statement_permit(session: UUID, number: int) -> Permit:
+    """Let the session's statement `number` travel."""
+    return Permit(session, statement_name(number), "statement")

@@ -1,0 +1,355 @@
+"""The target's half of a session: each answer is matched with what is owed, and passed on or replaced.
+
+1. A message that nothing owes, or that the head of the line does not owe, ends the session: the target has lost step
+   or lies.
+2. Rows belong to the statement whose Execute or Query is at the head, and are judged by that one's description.
+3. Notices, parameter changes and notifications may come at any point.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vestibule.model.errors import TargetProtocolError
+from vestibule.protocols.postgres import messages as pg
+from vestibule.protocols.postgres.codec import decode_backend, encode
+from vestibule.protocols.postgres.frames import Copied, Frame, Rows
+from vestibule.protocols.postgres.owed import Answer, Owed, Running, Shape
+from vestibule.protocols.postgres.session import Session
+from vestibule.protocols.postgres.states import State
+
+#: Settings whose changes the client is told of (manual, "Asynchronous Operations", and PostgreSQL 18's search_path).
+REPORTED: Final = frozenset(
+    {
+        "server_version",
+        "server_encoding",
+        "client_encoding",
+        "application_name",
+        "DateStyle",
+        "IntervalStyle",
+        "TimeZone",
+        "integer_datetimes",
+        "standard_conforming_strings",
+        "in_hot_standby",
+        "default_transaction_read_only",
+        "scram_iterations",
+        "is_superuser",
+        "session_authorization",
+        "search_path",
+    }
+)
+#: Settings without which the text that was judged is not the text that the target reads.
+PINNED: Final = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
+
+_COMPLETES: Final = {
+    pg.ParseComplete: Answer.PARSE,
+    pg.BindComplete: Answer.BIND,
+    pg.CloseComplete: Answer.CLOSE,
+    pg.NoData: Answer.DESCRIBE,
+    pg.PortalSuspended: Answer.EXECUTE,
+}
+
+
+class Answering:
+    """Takes the target's bytes and answers the client."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def receive(self, data: bytes) -> None:
+        """Take the target's bytes."""
+        session = self._session
+        session.target.feed(data)
+        while not session.is_over:
+            session.target.columns = self._columns()
+            item = session.target.next()
+            if item is None:
+                break
+            match item:
+                case Rows():
+                    self._rows(item)
+                case Copied():
+                    self._copied(item)
+                case Frame():
+                    self._message(decode_backend(item.type, item.body))
+
+    def _columns(self) -> int | None:
+        """How many columns a row would have now, None where none may come."""
+        head = self._session.owed[0] if self._session.owed else None
+        if head is None or head.shape is None or head.answer not in (Answer.EXECUTE, Answer.QUERY):
+            return None
+        return head.shape.columns
+
+    # --- data --------------------------------------------------------------------------------------------------------
+
+    def _rows(self, item: Rows) -> None:
+        self._disclose(item.data, item.count)
+        self._session.is_mid_message = not item.complete
+
+    def _copied(self, item: Copied) -> None:
+        head = self._head(pg.CopyData)
+        if head.running is None or head.running.result is None or not head.running.is_copying_out:
+            raise TargetProtocolError("unexpected CopyData of the target")
+        self._disclose(item.data, 0)
+
+    def _disclose(self, data: bytes, rows: int) -> None:
+        running = self._running()
+        if running.result is None:
+            running.result = self._session.gate.result()
+        running.result.disclose(data, rows)
+        running.bytes_from_target += len(data)
+        self._session.tell_client(data)
+
+    # --- messages ----------------------------------------------------------------------------------------------------
+
+    def _message(self, message: pg.BackendMessage) -> None:
+        match message:
+            case pg.NoticeResponse() | pg.NotificationResponse():
+                self._session.tell_client(encode(message))
+            case pg.ParameterStatus():
+                self._parameter_status(message)
+            case pg.ErrorResponse():
+                self._error(message)
+            case pg.ReadyForQuery():
+                self._ready(message)
+            case pg.ParseComplete() | pg.BindComplete() | pg.CloseComplete() | pg.NoData() | pg.PortalSuspended():
+                self._completed(message)
+            case pg.ParameterDescription():
+                self._parameters(message)
+            case pg.RowDescription():
+                self._row_description(message)
+            case pg.CommandComplete() | pg.EmptyQueryResponse():
+                self._command_complete(message)
+            case pg.CopyInResponse():
+                self._copy_in(message)
+            case pg.CopyOutResponse():
+                self._copy_out(message)
+            case pg.CopyDone():
+                self._running().is_copying_out = False
+                self._session.tell_client(encode(message))
+            case _:
+                raise TargetProtocolError(f"unexpected target message {type(message).__name__}")
+
+    def _parameter_status(self, message: pg.ParameterStatus) -> None:
+        if PINNED.get(message.name, message.value) != message.value:
+            raise TargetProtocolError(f"{message.name} is no longer {PINNED[message.name]}")
+        if message.name in REPORTED:
+            self._session.tell_client(encode(message))
+
+    def _completed(self, message: pg.BackendMessage) -> None:
+        """Handle an answer that only completes its message."""
+        session = self._session
+        owed = self._pop(_COMPLETES[type(message)], message)
+        if owed.change is not None:
+            owed.change.settle()
+        if owed.closing is not None:
+            session.complete(owed.closing, "ok")
+        self._pass(message, owed)
+
+    def _parameters(self, message: pg.ParameterDescription) -> None:
+        owed = self._head(type(message))
+        if owed.answer is not Answer.DESCRIBE or owed.prepared is None:
+            raise TargetProtocolError("unexpected ParameterDescription of the target")
+        owed.prepared.types = message.types
+        self._pass(message, owed)
+
+    def _row_description(self, message: pg.RowDescription) -> None:
+        owed = self._head(type(message))
+        if owed.answer is Answer.QUERY:
+            owed.shape = Shape(True, len(message.fields))
+            self._running().result = self._session.gate.result()
+        else:
+            self._pop(Answer.DESCRIBE, message)
+            if owed.shape is not None:
+                owed.shape.columns = len(message.fields)
+        self._pass(message, owed)
+
+    def _command_complete(self, message: pg.CommandComplete | pg.EmptyQueryResponse) -> None:
+        session = self._session
+        owed = self._head(type(message))
+        running = self._running()
+        streamed = 0 if running.result is None else running.result.rows
+        self._close_result(running)
+        if isinstance(message, pg.CommandComplete):
+            # The tag of a portal's last batch counts that batch alone.
+            running.rows += max(streamed, _rows_of(message.tag))
+            self._settle_names(running, message.tag)
+        if owed.answer is Answer.QUERY:
+            owed.shape = None
+        else:
+            session.owed.popleft()
+            session.complete(running, "ok")
+        self._lift_copy(owed)
+        self._pass(message, owed)
+
+    def _settle_names(self, running: Running, tag: str) -> None:
+        """SQL has made or dropped prepared statements: the names now mean what the target did."""
+        session = self._session
+        if running.changes and running.changes[0][0] == tag:
+            running.changes.popleft()[1].settle()
+        elif tag in ("DEALLOCATE ALL", "DISCARD ALL"):
+            session.prepared.drop_settled()
+
+    def _close_result(self, running: Running | None) -> None:
+        if running is not None and running.result is not None:
+            running.results.append(running.result)
+            running.result = None
+
+    # --- COPY --------------------------------------------------------------------------------------------------------
+
+    def _copy_in(self, message: pg.CopyInResponse) -> None:
+        session = self._session
+        owed = self._head(type(message))
+        if session.may_copy is not owed:
+            raise TargetProtocolError("the target asks for a COPY that nobody asked for")
+        session.copying, session.state = self._running(), State.COPY_IN
+        # What the client sent behind it were Syncs, and in copy mode the server ignores them.
+        while len(session.owed) > 1:
+            session.owed.pop()
+            session.is_unsynced = owed.answer is Answer.EXECUTE
+        self._lift_copy(owed)
+        self._pass(message, owed)
+
+    def _copy_out(self, message: pg.CopyOutResponse) -> None:
+        owed = self._head(type(message))
+        running = self._running()
+        running.result, running.is_copying_out = self._session.gate.result(), True
+        self._lift_copy(owed)
+        self._pass(message, owed)
+
+    def _lift_copy(self, owed: Owed) -> None:
+        if self._session.may_copy is owed:
+            self._session.may_copy = None
+
+    def _end_copy(self) -> None:
+        session = self._session
+        session.copying = None
+        if session.state is State.COPY_IN:
+            session.state = State.READY
+
+    # --- errors and the end of a segment -----------------------------------------------------------------------------
+
+    def _error(self, message: pg.ErrorResponse) -> None:
+        session = self._session
+        if (message.text("V") or message.text("S")) in ("FATAL", "PANIC"):
+            session.tell_client(encode(message))
+            session.end("target_closed", "")
+            return
+        owed = self._head(type(message))
+        error = (message.text("C"), message.text("M"))
+        match owed.answer:
+            case Answer.POISON:
+                self._poisoned(owed)
+            case Answer.SYNC:
+                session.fail_completed(error)
+                session.tell_client(encode(message))
+            case Answer.QUERY:
+                self._fail(owed, error)
+                session.tell_client(encode(message))
+            case _:
+                session.owed.popleft()
+                self._withdraw(owed)
+                self._fail(owed, error)
+                session.tell_client(encode(message))
+                self._skip_to_sync()
+
+    def _poisoned(self, owed: Owed) -> None:
+        session = self._session
+        session.owed.popleft()
+        if owed.error is not None:
+            session.tell_client(encode(owed.error))
+        if owed.running is not None:
+            session.complete(owed.running, "refused")
+        self._skip_to_sync()
+
+    def _fail(self, owed: Owed, error: tuple[str, str]) -> None:
+        self._end_copy()
+        self._lift_copy(owed)
+        owed.shape = None if owed.answer is Answer.QUERY else owed.shape
+        if owed.running is not None:
+            self._close_result(owed.running)
+            self._session.complete(owed.running, "cancelled" if error[0] == "57014" else "error", error)
+
+    def _skip_to_sync(self) -> None:
+        """The target answers nothing more up to the next Sync; if none has been sent, the client's own is awaited."""
+        session = self._session
+        while session.owed and session.owed[0].answer is not Answer.SYNC:
+            owed = session.owed.popleft()
+            self._withdraw(owed)
+            self._lift_copy(owed)
+            if owed.running is not None:
+                session.complete(owed.running, "not_reached")
+            self._unsettle(owed)
+        if not session.owed:
+            session.state = State.SKIP
+
+    def _withdraw(self, owed: Owed) -> None:
+        owed.withdraw()
+        if owed.closing is not None:
+            # Its transaction has failed with this message: the portal gives no more rows either way.
+            self._session.complete(owed.closing, "ok")
+
+    def _unsettle(self, owed: Owed) -> None:
+        """A refused Query that the target skipped: its Sync is not answered to the client, who must send one."""
+        session = self._session
+        if owed.answer is Answer.POISON and session.is_settling and session.owed and session.owed[0].is_inserted:
+            session.owed[0].is_visible = False
+
+    def _ready(self, message: pg.ReadyForQuery) -> None:
+        session = self._session
+        owed = self._head(type(message))
+        if owed.answer not in (Answer.SYNC, Answer.QUERY):
+            raise TargetProtocolError(f"ReadyForQuery while {owed.answer.value} is owed")
+        session.owed.popleft()
+        session.status = message.status
+        self._end_copy()
+        self._lift_copy(owed)
+        if owed.running is not None:
+            session.complete(owed.running, "ok")
+        self._close_portals(owed, message.status)
+        session.write_completed(message.status)
+        if owed.is_inserted:
+            session.is_settling = False
+            session.state = session.state if owed.is_visible else State.SKIP
+        self._pass(message, owed)
+
+    def _close_portals(self, owed: Owed, status: str) -> None:
+        """Portals end with their transaction; the unnamed one with any Query."""
+        session = self._session
+        if status == "I":
+            gone = session.portals.drop_settled()
+        elif owed.answer is Answer.QUERY:
+            gone = session.portals.drop_settled("")
+        else:
+            return
+        for portal in gone:
+            session.complete(portal.running, "ok")
+
+    # --- the line ----------------------------------------------------------------------------------------------------
+
+    def _head(self, kind: type) -> Owed:
+        if not self._session.owed:
+            raise TargetProtocolError(f"the target sent {kind.__name__} while nothing was owed")
+        return self._session.owed[0]
+
+    def _pop(self, answer: Answer, message: pg.BackendMessage) -> Owed:
+        owed = self._head(type(message))
+        if owed.answer is not answer:
+            raise TargetProtocolError(f"the target sent {type(message).__name__} while {owed.answer.value} was owed")
+        return self._session.owed.popleft()
+
+    def _running(self) -> Running:
+        owed = self._head(pg.DataRow)
+        if owed.answer not in (Answer.EXECUTE, Answer.QUERY) or owed.running is None:
+            raise TargetProtocolError(f"the target sent a result while {owed.answer.value} was owed")
+        return owed.running
+
+    def _pass(self, message: pg.BackendMessage, owed: Owed) -> None:
+        if owed.is_visible:
+            self._session.tell_client(encode(message))
+
+
+def _rows_of(tag: str) -> int:
+    """Read the row count of a command tag; tags of commands without rows have none."""
+    last = tag.rpartition(" ")[2]
+    return int(last) if last.isascii() and last.isdigit() and len(last) < 19 else 0

@@ -1,0 +1,409 @@
+"""The client's half of a session: each message is decided, and forwarded or refused in its place.
+
+1. Messages are taken in order. One that must wait (for analysis, for a name to settle, for the answer that may begin
+   a COPY) holds everything behind it, in the reader, bounded.
+2. A Parse is decided as text; a Bind is a statement with parameters, and gets the record; an Execute is checked again.
+3. What the client wrote is encoded anew before it travels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from vestibule.analysis.sql.analyse import small
+from vestibule.gate.records import Shown
+from vestibule.gate.session import Decided
+from vestibule.model.decision import Deny
+from vestibule.model.effect import Analyse, Pause, Resume
+from vestibule.model.errors import ClientProtocolError
+from vestibule.model.event import Side
+from vestibule.model.statement import Analysis, Impact, Parameter, Parsed, Statement, Unsupported
+from vestibule.protocols.postgres import messages as pg
+from vestibule.protocols.postgres.codec import decode_frontend, encode
+from vestibule.protocols.postgres.errors import refusal
+from vestibule.protocols.postgres.frames import Copied, Frame, Rows
+from vestibule.protocols.postgres.names import Unsettled
+from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Running, Shape
+from vestibule.protocols.postgres.session import OWED_LIMIT, Session
+from vestibule.protocols.postgres.states import CLIENT, Act, State
+from vestibule.protocols.postgres.values import shown
+
+#: Names of this beginning are the gateway's own.
+RESERVED: Final = "vestibule_"
+#: Bytes of the client that may wait behind a message that waits.
+WAITING_BYTES: Final = 256 << 10
+
+_EXECUTING: Final = frozenset({"ExecuteStmt", "ExplainStmt", "CreateTableAsStmt"})
+_NAMING: Final = {"PrepareStmt": "PREPARE", "DeallocateStmt": "DEALLOCATE"}
+
+_RESERVED_NAME: Final = Unsupported("42602", f'names beginning with "{RESERVED}" are the gateway\'s own')
+_TOO_MANY: Final = Unsupported("54000", "too many prepared statements or portals in one session")
+_FUNCTION_CALL: Final = Unsupported(
+    "0A000", "vestibule: function calls by number (FunctionCall) are not supported", "Use SELECT function(...) instead."
+)
+
+
+class Waiting(Exception):
+    """The message at the head of the line must wait."""
+
+
+class Asking:
+    """Takes the client's bytes and asks the target, as far as that is allowed."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._head: pg.FrontendMessage | Copied | None = None
+        self._is_asked = False
+        self._analysed: Parsed | Unsupported | None = None
+        self._is_paused = False
+
+    def receive(self, data: bytes) -> None:
+        """Take the client's bytes."""
+        self._session.last_asked_at = self._session.now
+        self._session.client.feed(data)
+        self.advance()
+
+    def analysed(self, result: Parsed | Unsupported) -> None:
+        """Take the analysis of a large text."""
+        self._analysed = result
+        self.advance()
+
+    def advance(self) -> None:
+        """Handle messages until there are no more, or one must wait."""
+        session = self._session
+        while not (session.is_over or session.is_leaving):
+            if self._head is None and not self._take():
+                break
+            if self._head is not None and not self._handle(self._head):
+                break
+            self._head = None
+        self._balance()
+
+    def _take(self) -> bool:
+        """Take the next message, or piece of a COPY, to the head of the line."""
+        item = self._session.client.next()
+        if item is None:
+            return False
+        if isinstance(item, Rows):
+            raise ClientProtocolError("unexpected DataRow")
+        self._head = decode_frontend(item.type, item.body) if isinstance(item, Frame) else item
+        return True
+
+    def _handle(self, message: pg.FrontendMessage | Copied) -> bool:
+        state = self._session.state
+        kind = pg.CopyData if isinstance(message, Copied) else type(message)
+        act = CLIENT[state].get(kind)
+        if act is None:
+            raise ClientProtocolError(f"unexpected {kind.__name__} in the state {state.value}")
+        try:
+            if state is not State.SKIP:
+                self._check_order(message)
+            if act is Act.HANDLE:
+                self._dispatch(message)
+        except (Waiting, Unsettled):
+            return False
+        return True
+
+    def _balance(self) -> None:
+        """Let the client's bytes wait at the client when enough of them wait here."""
+        waits = self._head is not None and len(self._session.client) > WAITING_BYTES
+        if waits != self._is_paused and not self._session.is_over:
+            self._is_paused = waits
+            self._session.effects.append(Pause(Side.CLIENT) if waits else Resume(Side.CLIENT))
+
+    def _check_order(self, message: pg.FrontendMessage | Copied) -> None:
+        session = self._session
+        if isinstance(message, pg.Terminate):
+            return
+        if session.is_settling or len(session.owed) >= OWED_LIMIT:
+            raise Waiting
+        if session.may_copy is not None and not isinstance(message, pg.Sync | pg.Flush):
+            raise Waiting
+
+    def _dispatch(self, message: pg.FrontendMessage | Copied) -> None:
+        match message:
+            case Copied():
+                self._copy_data(message)
+            case pg.Query():
+                self._query(message)
+            case pg.Parse():
+                self._parse(message)
+            case pg.Bind():
+                self._bind(message)
+            case pg.Describe():
+                self._describe(message)
+            case pg.Execute():
+                self._execute(message)
+            case pg.Close():
+                self._close(message)
+            case pg.Sync():
+                self._session.sync()
+            case pg.Flush():
+                self._session.tell_target(encode(message))
+            case pg.CopyDone() | pg.CopyFail():
+                self._copy_end(message)
+            case pg.FunctionCall():
+                self._session.refuse_query(refusal(_FUNCTION_CALL), None)
+            case pg.Terminate():
+                self._session.leave()
+            case _:
+                raise ClientProtocolError(f"unexpected {type(message).__name__}")
+
+    # --- the simple protocol -----------------------------------------------------------------------------------------
+
+    def _query(self, message: pg.Query) -> None:
+        session = self._session
+        analyses = self._analyse(message.text)
+        resolved = analyses if isinstance(analyses, Unsupported) else self._resolve(analyses)
+        if isinstance(resolved, Unsupported):
+            decided = self._refuse_text(message.text, resolved)
+        else:
+            decided = session.decide(Statement(message.text, resolved), ())
+        self._settle_analysis()
+        if decided.permit is None or isinstance(analyses, Unsupported):
+            session.refuse_query(session.explain(decided), decided)
+            return
+        running = Running(decided)
+        self._note_names(running, message.text, analyses)
+        session.tell_target(encode(message), decided.permit)
+        owed = Owed(Answer.QUERY, session.segment, running)
+        session.owe(owed)
+        session.may_copy = owed if _may_copy(analyses) else None
+        # A Query ends what the unnamed statement meant.
+        session.prepared.forget("")
+        session.is_unsynced = False
+        session.segment += 1
+
+    # --- the extended protocol ---------------------------------------------------------------------------------------
+
+    def _parse(self, message: pg.Parse) -> None:
+        session = self._session
+        problem = _name_problem(message.name)
+        if problem is None and not session.prepared.has_room(Prepared(message.text, ())):
+            problem = _TOO_MANY
+        if problem is not None:
+            session.refuse_extended(refusal(problem), None)
+            return
+        analyses = self._analyse(message.text)
+        resolved = analyses if isinstance(analyses, Unsupported) else self._resolve(analyses)
+        self._settle_analysis()
+        if isinstance(resolved, Unsupported) or isinstance(analyses, Unsupported):
+            decided = self._refuse_text(message.text, resolved if isinstance(resolved, Unsupported) else _TOO_MANY)
+            session.refuse_extended(session.explain(decided), decided)
+            return
+        operations = tuple(operation for analysis in resolved for operation in analysis.operations)
+        if isinstance(session.gate.judge(operations), Deny):
+            self._decide_or_refuse(Statement(message.text, resolved), ())
+            return
+        prepared = Prepared(message.text, analyses, message.types)
+        change = session.prepared.offer(message.name, prepared, session.segment)
+        session.owe(Owed(Answer.PARSE, session.segment, change=change))
+        self._forward(message)
+
+    def _bind(self, message: pg.Bind) -> None:
+        session = self._session
+        prepared = session.prepared.find(message.statement, session.segment)
+        problem = _name_problem(message.portal) or (_absent("S", message.statement) if prepared is None else None)
+        if problem is not None or prepared is None:
+            session.refuse_extended(refusal(problem or _TOO_MANY), None)
+            return
+        decided = self._decide_bound(prepared, message)
+        if decided is None or decided.permit is None:
+            return
+        running = Running(decided)
+        shape = prepared.shape if prepared.shape.is_asked else Shape()
+        portal = Portal(prepared, message, running, shape, session.gate.gate.policy)
+        replaced = session.portals.current(message.portal)
+        change = session.portals.offer(message.portal, portal, session.segment)
+        closing = replaced.value.running if replaced is not None and replaced.value is not None else None
+        session.owe(Owed(Answer.BIND, session.segment, running, change=change, closing=closing))
+        session.tell_target(encode(message), decided.permit)
+        session.is_unsynced = True
+
+    def _decide_bound(self, prepared: Prepared, message: pg.Bind) -> Decided | None:
+        """Decide a statement with its parameters; a refusal is sent and gives None."""
+        resolved = self._resolve(prepared.analyses)
+        if isinstance(resolved, Unsupported):
+            decided = self._refuse_text(prepared.text, resolved)
+            self._session.refuse_extended(self._session.explain(decided), decided)
+            return None
+        parameters = tuple(
+            Parameter(_nth(prepared.types, at, 0), _format(message.parameter_formats, at), value)
+            for at, value in enumerate(message.parameters)
+        )
+        statement = Statement(prepared.text, resolved, parameters, message.parameter_formats, message.result_formats)
+        return self._decide_or_refuse(statement, shown(parameters))
+
+    def _decide_or_refuse(self, statement: Statement, values: Sequence[Shown]) -> Decided | None:
+        session = self._session
+        decided = session.decide(statement, values)
+        if decided.permit is None:
+            session.refuse_extended(session.explain(decided), decided)
+            return None
+        return decided
+
+    def _describe(self, message: pg.Describe) -> None:
+        session = self._session
+        if message.kind == "S":
+            prepared = session.prepared.find(message.name, session.segment)
+            shape = None if prepared is None else prepared.shape
+        else:
+            portal = session.portals.find(message.name, session.segment)
+            prepared, shape = (None, None) if portal is None else (portal.prepared, portal.shape)
+        if shape is None:
+            session.refuse_extended(refusal(_absent(message.kind, message.name)), None)
+            return
+        shape.is_asked = True
+        of = prepared if message.kind == "S" else None
+        session.owe(Owed(Answer.DESCRIBE, session.segment, prepared=of, shape=shape))
+        self._forward(message)
+
+    def _execute(self, message: pg.Execute) -> None:
+        session = self._session
+        portal = session.portals.find(message.portal, session.segment)
+        if portal is None:
+            session.refuse_extended(refusal(_absent("P", message.portal)), None)
+            return
+        if not self._still_allowed(portal):
+            return
+        self._describe_first(message.portal, portal)
+        owed = Owed(Answer.EXECUTE, session.segment, portal.running, shape=portal.shape)
+        session.owe(owed)
+        session.may_copy = owed if _may_copy(portal.prepared.analyses) else None
+        self._note_names(portal.running, portal.prepared.text, portal.prepared.analyses)
+        session.tell_target(encode(message), portal.running.decided.permit)
+        session.is_unsynced = True
+
+    def _still_allowed(self, portal: Portal) -> bool:
+        """Decide anew what was decided under another policy, or has used up its permit."""
+        session = self._session
+        if not portal.running.is_finished and portal.policy == session.gate.gate.policy:
+            return True
+        before = portal.running
+        decided = self._decide_bound(portal.prepared, portal.bind)
+        if decided is None:
+            return False
+        session.complete(before, "ok")
+        portal.running, portal.policy = Running(decided), session.gate.gate.policy
+        return True
+
+    def _describe_first(self, name: str, portal: Portal) -> None:
+        """Ask for the shape of a portal that the client did not describe: rows are judged by it."""
+        if not portal.shape.is_asked:
+            portal.shape.is_asked = True
+            self._session.owe(Owed(Answer.DESCRIBE, self._session.segment, shape=portal.shape, is_visible=False))
+            self._forward(pg.Describe("P", name))
+
+    def _close(self, message: pg.Close) -> None:
+        session = self._session
+        owed = Owed(Answer.CLOSE, session.segment)
+        if message.kind == "S" and session.prepared.current(message.name) is not None:
+            owed.change = session.prepared.offer(message.name, None, session.segment)
+        elif message.kind == "P":
+            portal = session.portals.current(message.name)
+            if portal is not None and portal.value is not None:
+                owed.closing = portal.value.running
+                owed.change = session.portals.offer(message.name, None, session.segment)
+        session.owe(owed)
+        self._forward(message)
+
+    def _forward(self, message: pg.FrontendMessage) -> None:
+        self._session.tell_target(encode(message))
+        self._session.is_unsynced = True
+
+    # --- COPY from the client ----------------------------------------------------------------------------------------
+
+    def _copy_data(self, item: Copied) -> None:
+        running = self._session.copying
+        if running is not None:
+            self._session.tell_target(item.data, running.decided.permit)
+
+    def _copy_end(self, message: pg.CopyDone | pg.CopyFail) -> None:
+        session = self._session
+        running = session.copying
+        if running is not None:
+            session.tell_target(encode(message), running.decided.permit)
+        session.copying, session.state = None, State.READY
+
+    # --- analysis ----------------------------------------------------------------------------------------------------
+
+    def _analyse(self, text: bytes) -> tuple[Analysis, ...] | Unsupported:
+        """Say what a text does; a large one is sent out of the pump and waited for."""
+        session = self._session
+        result = session.analyst.analyse(text, session.catalog) if small(text) else self._analysed
+        if result is None:
+            if not self._is_asked:
+                self._is_asked = True
+                session.effects.append(Analyse(text, session.catalog))
+            raise Waiting
+        return result if isinstance(result, Unsupported) else result.statements
+
+    def _settle_analysis(self) -> None:
+        """The message whose large text was analysed has left the head of the line."""
+        self._is_asked, self._analysed = False, None
+
+    def _resolve(self, analyses: tuple[Analysis, ...]) -> tuple[Analysis, ...] | Unsupported:
+        """Let an EXECUTE do what the statement does that it names."""
+        if not any(analysis.names and analysis.kind in _EXECUTING for analysis in analyses):
+            return analyses
+        own: dict[str, Prepared] = {}
+        resolved = []
+        for analysis in analyses:
+            if analysis.kind == "PrepareStmt":
+                own |= {name: Prepared(b"", (analysis,)) for name in analysis.names}
+            if analysis.names and analysis.kind in _EXECUTING:
+                found = own.get(analysis.names[0]) or self._find_prepared(analysis.names[0])
+                if found is None:
+                    return Unsupported("26000", f'prepared statement "{analysis.names[0]}" does not exist')
+                analysis = _with_operations(analysis, found)
+            resolved.append(analysis)
+        return tuple(resolved)
+
+    def _find_prepared(self, name: str) -> Prepared | None:
+        return self._session.prepared.find(name, self._session.segment)
+
+    def _note_names(self, running: Running, text: bytes, analyses: tuple[Analysis, ...]) -> None:
+        """Note what PREPARE and DEALLOCATE will do to names."""
+        session = self._session
+        for analysis in analyses:
+            tag = _NAMING.get(analysis.kind)
+            if tag is not None:
+                for name in analysis.names:
+                    value = Prepared(text, (analysis,)) if tag == "PREPARE" else None
+                    running.changes.append((tag, session.prepared.offer(name, value, session.segment)))
+
+    def _refuse_text(self, text: bytes, why: Unsupported) -> Decided:
+        decided = self._session.gate.refuse(Statement(text, ()), why, self._session.now)
+        self._session.persist(decided.record)
+        return decided
+
+
+def _name_problem(name: str) -> Unsupported | None:
+    return _RESERVED_NAME if name.startswith(RESERVED) else None
+
+
+def _with_operations(analysis: Analysis, prepared: Prepared) -> Analysis:
+    more = tuple(operation for inner in prepared.analyses for operation in inner.operations)
+    understood = analysis.understood and all(inner.understood for inner in prepared.analyses)
+    return replace(analysis, operations=analysis.operations + more, understood=understood)
+
+
+def _may_copy(analyses: tuple[Analysis, ...]) -> bool:
+    """Whether a COPY from the client may begin; a COPY that only reads never does."""
+    return any(analysis.kind == "CopyStmt" and analysis.impact > Impact.READ for analysis in analyses)
+
+
+def _absent(kind: pg.Kind, name: str) -> Unsupported:
+    if kind == "S":
+        return Unsupported("26000", f'prepared statement "{name}" does not exist')
+    return Unsupported("34000", f'portal "{name}" does not exist')
+
+
+def _nth(values: tuple[int, ...], at: int, otherwise: int) -> int:
+    return values[at] if at < len(values) else otherwise
+
+
+def _format(formats: tuple[int, ...], at: int) -> int:
+    return formats[0] if len(formats) == 1 else _nth(formats, at, 0)

@@ -1,0 +1,117 @@
+"""What the names of a session stand for: prepared statements, and portals.
+
+1. A name changes when the target says so. Until then the change is pending, and only messages behind it in the same
+   segment may use it: if the change fails, the target skips them too.
+2. From another segment a pending name is `Unsettled`: who needs it waits for the target's answer.
+3. What the target refused, or never reached, goes back to what the name meant before. The unnamed statement and
+   portal have no before: the server drops them as soon as they are to be replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+
+class Unsettled(Exception):
+    """The name has a pending change of an earlier segment; ask again after the target's answer."""
+
+
+@dataclass(slots=True, eq=False)
+class Change(Generic[V]):
+    """One pending or settled meaning of a name; `value` None means that the name goes."""
+
+    names: Names[V]
+    name: str
+    value: V | None
+    segment: int
+    before: Change[V] | None
+    is_settled: bool = False
+
+    def settle(self) -> None:
+        """The target has done it."""
+        self.is_settled = True
+        self.before = None
+        if self.value is None and self.names.current(self.name) is self:
+            self.names.forget(self.name)
+
+    def revert(self) -> None:
+        """The target has not done it."""
+        self.names.put_back(self)
+
+
+class Names(Generic[V]):
+    """One namespace of a session, bounded to `limit` names and `room` bytes by `weigh`."""
+
+    def __init__(self, limit: int, room: int, weigh: Callable[[V], int]) -> None:
+        """Start with no names."""
+        self._limit, self._room, self._weigh = limit, room, weigh
+        self._changes: dict[str, Change[V]] = {}
+        self._bytes = 0
+
+    def has_room(self, value: V) -> bool:
+        """Whether one more name with this meaning would be within the bounds."""
+        return len(self._changes) < self._limit and self._bytes + self._weigh(value) <= self._room
+
+    def current(self, name: str) -> Change[V] | None:
+        """The newest change of a name."""
+        return self._changes.get(name)
+
+    def offer(self, name: str, value: V | None, segment: int) -> Change[V]:
+        """Let a name stand for `value` from here on, if the target agrees."""
+        before = self._changes.get(name) if name else None
+        change = Change(self, name, value, segment, before)
+        self._place(name, change)
+        return change
+
+    def find(self, name: str, segment: int) -> V | None:
+        """Say what a name means to a message of `segment`, or raise `Unsettled`."""
+        change = self._changes.get(name)
+        if change is None:
+            return None
+        if not change.is_settled and change.segment != segment:
+            raise Unsettled
+        return change.value
+
+    def forget(self, name: str) -> None:
+        """Drop a name at once, because the target has dropped it."""
+        self._place(name, None)
+
+    def put_back(self, change: Change[V]) -> None:
+        """Undo a change, wherever it stands among the changes of its name."""
+        newest = self._changes.get(change.name)
+        if newest is change:
+            self._place(change.name, change.before)
+            return
+        while newest is not None and newest.before is not change:
+            newest = newest.before
+        if newest is not None:
+            newest.before = change.before
+
+    def drop_settled(self, name: str | None = None) -> list[V]:
+        """Drop what the target had made, only `name` if one is given; say what that was.
+
+        What is still pending was asked for later: answers come in the order of the questions.
+        """
+        gone = [
+            change for change in self._changes.values() if change.is_settled and (name is None or change.name == name)
+        ]
+        for change in gone:
+            self._place(change.name, None)
+        return [change.value for change in gone if change.value is not None]
+
+    def values(self) -> list[V]:
+        """All present meanings, pending ones too."""
+        return [change.value for change in self._changes.values() if change.value is not None]
+
+    def _place(self, name: str, change: Change[V] | None) -> None:
+        old = self._changes.pop(name, None)
+        if old is not None and old.value is not None:
+            self._bytes -= self._weigh(old.value)
+        if change is not None:
+            self._changes[name] = change
+            if change.value is not None:
+                self._bytes += self._weigh(change.value)

@@ -1,0 +1,137 @@
+"""What the target still owes, in order; the heart of staying in step.
+
+1. Each message that asks for an answer adds one entry; answers are matched with the head, never guessed.
+2. After an error in the extended protocol the target answers nothing more up to the next Sync, a Query included.
+3. The poison of a refusal is owed an error, which is replaced by ours.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum
+
+from vestibule.gate.session import Decided, Finished, Outcome, Result
+from vestibule.model.statement import Analysis
+from vestibule.protocols.postgres import messages as pg
+from vestibule.protocols.postgres.names import Change
+
+
+class Answer(Enum):
+    """Which answer is owed."""
+
+    PARSE = "parse"
+    BIND = "bind"
+    DESCRIBE = "describe"
+    EXECUTE = "execute"
+    CLOSE = "close"
+    SYNC = "sync"
+    QUERY = "query"
+    POISON = "poison"
+
+
+@dataclass(slots=True, eq=False)
+class Shape:
+    """The rows of a statement or portal: how many columns, once a Describe has been answered."""
+
+    is_asked: bool = False
+    columns: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Prepared:
+    """A prepared statement; `types` are the client's parameter types, completed by the target's."""
+
+    text: bytes
+    analyses: tuple[Analysis, ...]
+    types: tuple[int, ...] = ()
+    shape: Shape = field(default_factory=Shape)
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it keeps."""
+        return len(self.text) + 1_024
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A decided statement on its way, until its outcome is recorded."""
+
+    decided: Decided
+    #: What SQL-level PREPARE and DEALLOCATE do to names once the target has done them: (command tag, change).
+    changes: deque[tuple[str, Change[Prepared]]] = field(default_factory=deque)
+    results: list[Result] = field(default_factory=list)
+    result: Result | None = None
+    rows: int = 0
+    bytes_from_target: int = 0
+    outcome: Outcome | None = None
+    forwarded: bool = True
+    is_copying_out: bool = False
+    error: tuple[str, str] = ("", "")
+    is_finished: bool = False
+
+    def end(self, outcome: Outcome, error: tuple[str, str] = ("", "")) -> None:
+        """Settle the outcome; the first one stands."""
+        if self.outcome is None:
+            self.outcome, self.error = outcome, error
+            for _, change in self.changes:
+                change.revert()
+            self.changes.clear()
+
+    def summary(self, transaction: str) -> Finished:
+        """Say how it ended, for the record."""
+        code, text = self.error
+        return Finished(
+            self.outcome or "unknown",
+            self.forwarded,
+            self.results,
+            self.rows,
+            self.bytes_from_target,
+            code,
+            text,
+            transaction,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Portal:
+    """A bound statement: what Execute runs."""
+
+    prepared: Prepared
+    bind: pg.Bind
+    running: Running
+    shape: Shape
+    policy: str
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it keeps."""
+        return sum(len(value or b"") for value in self.bind.parameters) + 1_024
+
+
+@dataclass(slots=True, eq=False)
+class Owed:
+    """One answer that the target owes."""
+
+    answer: Answer
+    segment: int
+    running: Running | None = None
+    change: Change[Prepared] | Change[Portal] | None = None
+    #: The statement whose portal goes when this is answered.
+    closing: Running | None = None
+    #: The error that takes the place of the poison's.
+    error: pg.ErrorResponse | None = None
+    #: What a description tells of: the statement whose parameter types it completes, and the shape it fills.
+    prepared: Prepared | None = None
+    shape: Shape | None = None
+    #: A Sync of ours behind a refused Query: its ReadyForQuery stands in the place of the Query's.
+    is_inserted: bool = False
+    #: The client did not ask for it, so the answer is not for the client.
+    is_visible: bool = True
+
+    def withdraw(self) -> None:
+        """The target will not answer: undo what the message would have changed."""
+        if self.change is not None:
+            self.change.revert()
+        if self.answer is Answer.DESCRIBE and self.shape is not None:
+            self.shape.is_asked = False

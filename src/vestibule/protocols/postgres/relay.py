@@ -1,0 +1,172 @@
+"""The relay of PostgreSQL: a log-in, then a session; pure, one event in, effects out.
+
+1. Whoever breaks the protocol ends the conversation, both sides; nothing resynchronises.
+2. The client is told whose fault it was; a target's fault is for the record and the operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from vestibule.model import wording
+from vestibule.model.effect import Effect
+from vestibule.model.errors import ClientProtocolError, TargetProtocolError
+from vestibule.model.event import (
+    Analysed,
+    Dialed,
+    DialFailed,
+    Ended,
+    Event,
+    Proven,
+    Received,
+    Side,
+    Told,
+    Unrecorded,
+    Woken,
+)
+from vestibule.model.names import Instant
+from vestibule.protocols.base import Conversation
+from vestibule.protocols.postgres.answering import Answering
+from vestibule.protocols.postgres.asking import Asking
+from vestibule.protocols.postgres.login import Login, Stage, Surroundings
+from vestibule.protocols.postgres.session import Session
+
+_SHUTDOWN = "the gateway is shutting down"
+_ENDED_BY_PERSON = "ended by an administrator"
+
+
+class PostgresRelay:
+    """One PostgreSQL conversation."""
+
+    def __init__(self, conversation: Conversation, around: Surroundings) -> None:
+        self._login = Login(conversation, around)
+        self._asking: Asking | None = None
+        self._answering: Answering | None = None
+
+    def handle(self, event: Event, now: Instant) -> Sequence[Effect]:
+        """Take one event and say what is to be done, in order."""
+        session = self._login.session
+        if session is None:
+            return self._log_in(event, now)
+        if session.is_over:
+            return ()
+        session.now = now
+        self._converse(session, event)
+        return session.take_effects()
+
+    # --- before the session ------------------------------------------------------------------------------------------
+
+    def _log_in(self, event: Event, now: Instant) -> Sequence[Effect]:
+        login = self._login
+        login.now = now
+        if login.stage is Stage.OVER:
+            return ()
+        match event:
+            case Received(side=Side.CLIENT, data=data):
+                login.receive_client(data)
+            case Received(data=data):
+                login.receive_target(data)
+            case Proven(answer=answer):
+                login.proven(answer)
+            case Dialed():
+                login.dialed(event)
+            case DialFailed():
+                login.dial_failed(event)
+            case Ended(side=side):
+                login.lose(side)
+            case Woken():
+                login.woken()
+            case Unrecorded():
+                login.unrecorded()
+            case Told(what="kill" | "revoke" | "drain" | "evidence"):
+                login.told_to_end(wording.session_ended(_why(event)))
+            case Analysed() | Told():
+                pass
+            case _:
+                assert_never(event)
+        effects = login.take_effects()
+        return effects if login.session is None else [*effects, *self._start(login.session)]
+
+    def _start(self, session: Session) -> list[Effect]:
+        """Go on with whatever either side has said already."""
+        self._asking, self._answering = Asking(session), Answering(session)
+        self._guarded(session, b"", Side.TARGET)
+        self._guarded(session, b"", Side.CLIENT)
+        return session.take_effects()
+
+    # --- the session -------------------------------------------------------------------------------------------------
+
+    def _converse(self, session: Session, event: Event) -> None:
+        match event:
+            case Received(side=side, data=data):
+                self._guarded(session, data, side)
+            case Analysed(result=result):
+                self._asks.analysed(result)
+            case Unrecorded(records=records):
+                session.undo_from(frozenset(records))
+                self._asks.advance()
+            case Ended(side=side):
+                session.lose(side)
+            case Woken():
+                session.check_time()
+            case Told():
+                self._tell(session, event)
+            case Proven() | Dialed() | DialFailed():
+                raise AssertionError("the log-in is over")
+            case _:
+                assert_never(event)
+
+    def _guarded(self, session: Session, data: bytes, side: Side) -> None:
+        """Take bytes; a breach of the protocol ends the session."""
+        try:
+            if side is Side.TARGET:
+                self._answers.receive(data)
+                # An answer may be what the client's next message was waiting for.
+                self._asks.advance()
+            elif data:
+                self._asks.receive(data)
+            else:
+                self._asks.advance()
+        except ClientProtocolError as error:
+            session.end("protocol_error", f"vestibule: {error}", error.code)
+        except TargetProtocolError:
+            place = session.gate.place
+            name = "" if place is None else place.target.name
+            session.end("protocol_error", wording.target_unavailable(name), "08006")
+
+    def _tell(self, session: Session, told: Told) -> None:
+        match told.what:
+            case "cancel":
+                session.request_cancel()
+            case "policy":
+                if not session.gate.is_granted():
+                    session.end("revoked", wording.session_ended("revoked"))
+                else:
+                    session.check_time()
+            case "revoke":
+                session.end("revoked", wording.session_ended("revoked"))
+            case "kill":
+                session.end("killed", wording.session_ended(_ENDED_BY_PERSON))
+            case "drain":
+                session.end("shutdown", wording.session_ended(_SHUTDOWN))
+            case "evidence":
+                session.end("evidence_fault", wording.EVIDENCE_UNWRITABLE, "58030")
+            case _:
+                assert_never(told.what)
+
+    @property
+    def _asks(self) -> Asking:
+        if self._asking is None:
+            raise AssertionError("the session has begun")
+        return self._asking
+
+    @property
+    def _answers(self) -> Answering:
+        if self._answering is None:
+            raise AssertionError("the session has begun")
+        return self._answering
+
+
+def _why(told: Told) -> str:
+    return {"kill": _ENDED_BY_PERSON, "drain": _SHUTDOWN}.get(told.what, "revoked")

@@ -1,0 +1,308 @@
+"""What both halves of a session share: who is owed what, what is decided, how it is refused and how it ends.
+
+1. Every message that travels carries a permit; every decided statement is finished by exactly one record.
+2. A refusal leaves the session in the state that a real error would (poison, see `refuse`).
+3. Nothing here waits: `asking` stops at the client's message that must wait, and is asked again later.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from vestibule.analysis.sql.analyse import Analyst
+from vestibule.analysis.sql.catalog import Catalog
+from vestibule.gate.permit import refusal_permit, session_permit
+from vestibule.gate.records import Shown
+from vestibule.gate.session import Cause, Decided, Outcome, SessionGate
+from vestibule.model import wording
+from vestibule.model.decision import Allow, Permit
+from vestibule.model.effect import Cancel, Close, Effect, Persist, Send, Wake
+from vestibule.model.event import Side
+from vestibule.model.names import Instant
+from vestibule.model.record import Record
+from vestibule.model.statement import Statement, Unsupported
+from vestibule.protocols.postgres import messages as pg
+from vestibule.protocols.postgres.codec import encode
+from vestibule.protocols.postgres.errors import ended, refusal, refusal_of
+from vestibule.protocols.postgres.frames import FrameReader
+from vestibule.protocols.postgres.names import Names
+from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Running
+from vestibule.protocols.postgres.states import State
+
+#: Names and open answers that one session may hold.
+PREPARED_LIMIT: Final = 10_000
+PORTAL_LIMIT: Final = 10_000
+OWED_LIMIT: Final = 65_536
+#: All texts of prepared statements together.
+PREPARED_BYTES: Final = 64 << 20
+#: All parameters of open portals together, beyond the one Bind that may always be.
+PORTAL_BYTES: Final = 64 << 20
+
+EVIDENCE: Final = Unsupported("58030", wording.EVIDENCE_UNWRITABLE, "Try again; the operator has been alarmed.")
+
+
+class Session:
+    """An open session between two doors; `effects` is what the present event asks for."""
+
+    def __init__(
+        self,
+        gate: SessionGate,
+        analyst: Analyst,
+        catalog: Catalog,
+        client: FrameReader,
+        target: FrameReader,
+        poison: str,
+        cancel: bytes,
+    ) -> None:
+        self.gate, self.analyst, self.catalog = gate, analyst, catalog
+        self.client, self.target = client, target
+        self.now = Instant(0)
+        self.effects: list[Effect] = []
+        self.owed: deque[Owed] = deque()
+        self.prepared: Names[Prepared] = Names(PREPARED_LIMIT, PREPARED_BYTES, lambda prepared: prepared.weight)
+        self.portals: Names[Portal] = Names(PORTAL_LIMIT, PORTAL_BYTES, lambda portal: portal.weight)
+        self.segment = 0
+        self.status: pg.TransactionStatus = "I"
+        self.state = State.READY
+        self.is_unsynced = False
+        self.is_over = False
+        #: The COPY from the client that runs, and the answer that may begin one.
+        self.copying: Running | None = None
+        self.may_copy: Owed | None = None
+        #: A refused Query behind unsynced messages: what follows depends on whether those had failed.
+        self.is_settling = False
+        self.is_mid_message = False
+        #: The client has said Terminate: what it asked for before still runs to its end.
+        self.is_leaving = False
+        self.last_asked_at = Instant(0)
+        self._completed: Running | None = None
+        self._cancel = cancel
+        self._poison = encode(pg.Execute(poison, 0))
+        self._session_permit = session_permit(gate.session)
+        self._refusal_permit = refusal_permit(gate.session)
+
+    # --- effects -----------------------------------------------------------------------------------------------------
+
+    def tell_client(self, data: bytes) -> None:
+        """Send the client bytes, behind all earlier ones."""
+        self.gate.counts.bytes_to_client += len(data)
+        self.effects.append(Send(Side.CLIENT, data))
+
+    def tell_target(self, data: bytes, permit: Permit | None = None) -> None:
+        """Send the target bytes under a permit, by default that of the session itself."""
+        self.gate.counts.bytes_to_target += len(data)
+        self.effects.append(Send(Side.TARGET, data, permit or self._session_permit))
+
+    def persist(self, record: Record) -> None:
+        """Record something."""
+        self.effects.append(Persist(record))
+
+    def owe(self, owed: Owed) -> None:
+        """Note an answer that the target owes."""
+        self.owed.append(owed)
+
+    def take_effects(self) -> list[Effect]:
+        """Hand over what the present event asked for."""
+        effects, self.effects = self.effects, []
+        return effects
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the target owes nothing and nothing unsynced has been sent."""
+        return not self.owed and not self.is_unsynced
+
+    # --- statements --------------------------------------------------------------------------------------------------
+
+    def decide(self, statement: Statement, shown: Sequence[Shown]) -> Decided:
+        """Decide a statement and record the decision."""
+        decided = self.gate.decide(statement, shown, self.now)
+        self.persist(decided.record)
+        return decided
+
+    def complete(self, running: Running, outcome: Outcome, error: tuple[str, str] = ("", "")) -> None:
+        """Settle a statement; its record is written at the next completion or ReadyForQuery."""
+        running.end(outcome, error)
+        if running.is_finished or running is self._completed:
+            return
+        self.write_completed("")
+        self._completed = running
+
+    def fail_completed(self, error: tuple[str, str]) -> None:
+        """Let the statement that completed last fail after all: its commit was refused."""
+        if self._completed is not None:
+            self._completed.outcome, self._completed.error = "error", error
+
+    def write_completed(self, transaction: str) -> None:
+        """Write the record of the statement that completed last."""
+        running, self._completed = self._completed, None
+        if running is not None:
+            self.finish(running, transaction)
+
+    def finish(self, running: Running, transaction: str) -> None:
+        """Write a statement's outcome, once."""
+        if not running.is_finished:
+            running.is_finished = True
+            self.persist(self.gate.finished(running.decided, running.summary(transaction), self.now))
+
+    # --- refusing ----------------------------------------------------------------------------------------------------
+
+    def refuse_query(self, error: pg.ErrorResponse, decided: Decided | None) -> None:
+        """Refuse in the place of a Query: an error and a ReadyForQuery, with the effects of a real error."""
+        running = None if decided is None else refused(decided, error)
+        if self.is_idle and self.status == "I":
+            self.tell_client(encode(error) + encode(pg.ReadyForQuery("I")))
+            if running is not None:
+                self.finish(running, "I")
+            return
+        self.is_settling = self.is_unsynced
+        self.tell_target(self._poison + encode(pg.Sync()), self._refusal_permit)
+        self.owe(Owed(Answer.POISON, self.segment, running, error=error))
+        self.owe(Owed(Answer.SYNC, self.segment, is_inserted=True))
+        self.is_unsynced = False
+        self.segment += 1
+
+    def refuse_extended(self, error: pg.ErrorResponse, decided: Decided | None) -> None:
+        """Refuse in the place of an extended message: the poison makes the error, what follows is dropped to Sync."""
+        running = None if decided is None else refused(decided, error)
+        self.tell_target(self._poison, self._refusal_permit)
+        self.owe(Owed(Answer.POISON, self.segment, running, error=error))
+        self.is_unsynced = True
+        self.state = State.SKIP
+
+    def explain(self, decided: Decided) -> pg.ErrorResponse:
+        """Say plainly why a statement was refused, and what to do."""
+        if isinstance(decided.decision, Allow):
+            raise AssertionError("an allowed statement is not refused")
+        return refusal_of(decided.decision, decided.code, str(self.gate.session), decided.number)
+
+    def undo_from(self, names: frozenset[str]) -> None:
+        """Refuse what could not be recorded: the driver dropped it and everything behind it."""
+        first = next((at for at, owed in enumerate(self.owed) if _is_of(owed, names)), None)
+        if first is None:
+            return
+        dropped = [self.owed.pop() for _ in range(len(self.owed) - first)]
+        for owed in dropped:
+            owed.withdraw()
+            if owed.running is not None:
+                owed.running.end("not_reached")
+                owed.running.is_finished = True
+        self.may_copy, self.is_settling = None, False
+        self._refuse_again(dropped[::-1])
+
+    def _refuse_again(self, dropped: Sequence[Owed]) -> None:
+        error = refusal(EVIDENCE)
+        self.state, self.is_unsynced = State.READY, any(owed.segment == self.segment for owed in self.owed)
+        for owed in dropped:
+            if owed.answer is Answer.SYNC:
+                self.sync(owed.is_inserted)
+            elif self.state is State.SKIP:
+                continue
+            elif owed.answer is Answer.QUERY:
+                self.refuse_query(error, None)
+            else:
+                self.refuse_extended(error, None)
+
+    def sync(self, is_inserted: bool = False) -> None:
+        """Send a Sync and begin the next segment."""
+        self.tell_target(encode(pg.Sync()))
+        self.owe(Owed(Answer.SYNC, self.segment, is_inserted=is_inserted))
+        self.is_unsynced = False
+        self.state = State.READY
+        self.segment += 1
+
+    # --- time and end ------------------------------------------------------------------------------------------------
+
+    def deadline(self) -> Instant:
+        """When the session must be looked at again."""
+        idle = self.gate.idle_us()
+        ends_at = self.gate.ends_at()
+        return ends_at if idle is None else min(ends_at, Instant(self._idle_since() + idle))
+
+    def check_time(self) -> None:
+        """End the session if its time is over; else ask to be woken again."""
+        idle = self.gate.idle_us()
+        if self.now >= self.gate.ends_at():
+            self._end_by_time()
+        elif idle is not None and self.now >= self._idle_since() + idle:
+            self.end("idle", wording.session_ended(f"idle {spell(idle)}"))
+        else:
+            self.effects.append(Wake(self.deadline()))
+
+    def _idle_since(self) -> Instant:
+        # A statement that runs is no silence, however long it runs.
+        return self.last_asked_at if self.is_idle else self.now
+
+    def _end_by_time(self) -> None:
+        identity = self.gate.identity
+        if identity is not None and self.now >= identity.expires_at:
+            self.end("login_expired", wording.session_ended("login expired"))
+        else:
+            limits = self.gate.longest_us()
+            self.end("max_time", wording.session_ended(f"maximum {spell(limits or 0)}"))
+
+    def request_cancel(self) -> None:
+        """Pass a cancel on, unless nothing runs: a late one must not hit the next statement."""
+        if self.owed:
+            self.effects.append(Cancel(self._cancel, self._session_permit))
+
+    def leave(self) -> None:
+        """Take the client's Terminate: pass it on behind what still runs, as the server would read it."""
+        if self.is_idle:
+            self.end("client_closed", "")
+        elif not self.is_leaving:
+            self.is_leaving = True
+            self.tell_target(encode(pg.Terminate()))
+
+    def lose(self, side: Side) -> None:
+        """One side is gone: after Terminate that is the target's turn, before it the client has given up."""
+        if (side is Side.TARGET) is self.is_leaving:
+            self.end("client_closed", "")
+        elif side is Side.TARGET:
+            place = self.gate.place
+            name = "" if place is None else place.target.name
+            self.end("target_closed", wording.target_unavailable(name), "08006")
+
+    def end(self, cause: Cause, text: str, code: str = "57P01") -> None:
+        """End the session: stop what runs, tell the client, close the target, write the last records."""
+        if self.is_over:
+            return
+        self.is_over = True
+        if cause != "target_closed":
+            self.request_cancel()
+        # Inside a row of many megabytes there is no place for a message: the client sees the connection close.
+        if text and not self.is_mid_message:
+            self.tell_client(encode(ended(code, text)))
+        self.tell_target(encode(pg.Terminate()))
+        self._finish_all()
+        self.persist(self.gate.closed(cause, self.now))
+        self.effects.append(Close(cause))
+
+    def _finish_all(self) -> None:
+        self.write_completed("")
+        running = [owed.running for owed in self.owed if owed.running is not None]
+        running += [portal.running for portal in self.portals.values()]
+        for statement in dict.fromkeys(running):
+            self.finish(statement, "")
+        self.owed.clear()
+
+
+def refused(decided: Decided, error: pg.ErrorResponse) -> Running:
+    """Make the end of a statement that was refused before it travelled."""
+    running = Running(decided, forwarded=False)
+    running.end("refused", (error.text("C"), error.text("M")))
+    return running
+
+
+def spell(microseconds: int) -> str:
+    """Write a duration as the policy file does."""
+    seconds = microseconds // 1_000_000
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def _is_of(owed: Owed, names: frozenset[str]) -> bool:
+    return owed.running is not None and owed.running.forwarded and owed.running.decided.record.name in names
