@@ -1,0 +1,157 @@
+"""What a policy decides; pure, so that a decision can be made again from what was recorded.
+
+For each operation of a statement:
+1. Access: its impact must be granted by an entry that covers identity and target. Silence denies.
+2. Guardrails, in the order of the file: the first that matches denies.
+3. What is granted and met by no guardrail is allowed; only, `unknown` would have to wait for a person, and this
+   version has no such wait: it is denied even when granted.
+A statement takes the worst decision of its operations, and of equal ones the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from vestibule.model.decision import Allow, Decision, Deny, Rule, Section
+from vestibule.model.identity import Identity
+from vestibule.model.names import Digest, GroupName, RuleName, TargetName
+from vestibule.model.statement import Impact, Operation
+from vestibule.model.target import Target
+from vestibule.policy.access import AccessEntry, SessionLimits, granted, granting, strictest
+from vestibule.policy.checks import DEFAULT
+from vestibule.policy.document import Policy
+from vestibule.policy.guardrails import Guardrail, first_match
+
+__all__ = ["Engine", "Reach", "SessionLimits", "phrase", "worst"]
+
+#: More of an object's name than this is not repeated to people.
+_SHOWN: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What concerns somebody on one target: the access entries that cover them, the guardrails they can meet."""
+
+    entries: tuple[AccessEntry, ...] = ()
+    guardrails: tuple[Guardrail, ...] = ()
+
+
+class Engine:
+    """Decides by one version of the policy."""
+
+    def __init__(self, policy: Policy) -> None:
+        """Decide by `policy` from now on."""
+        self.policy = policy
+        # Sessions ask for every statement, and a bank's policy has hundreds of entries.
+        self._reach = lru_cache(maxsize=1024)(self._find_reach)
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the policy that decides."""
+        return self.policy.digest
+
+    def decide(self, identity: Identity, target: Target, operations: Sequence[Operation]) -> Decision:
+        """Decide a statement; without operations, whether `identity` may reach `target` at all."""
+        if not _in_scope(identity, target):
+            return self._deny(DEFAULT, "default", f"this token is not good for {target.name}", _WIDER)
+        return self.judge(identity.groups, target, operations)
+
+    def judge(self, groups: frozenset[GroupName], target: Target, operations: Sequence[Operation]) -> Decision:
+        """Decide for anybody who is in `groups`."""
+        reach = self.reach(groups, target)
+        if not reach.entries:
+            return self._deny(DEFAULT, "default", f"no access entry covers you on {target.name}", _ASK)
+        decisions = [self._decide_one(target, reach, operation) for operation in operations]
+        return worst(decisions) if decisions else self._allow(reach.entries[0])
+
+    def reach(self, groups: frozenset[GroupName], target: Target) -> Reach:
+        """Find what concerns somebody in `groups` on `target`; nothing where the policy has no such target."""
+        return self._reach(groups, target.name)
+
+    def _find_reach(self, groups: frozenset[GroupName], name: TargetName) -> Reach:
+        target = self.policy.targets.get(name)
+        if target is None:
+            return Reach()
+        return Reach(
+            tuple(entry for entry in self.policy.access if entry.covers(groups, target)),
+            tuple(guardrail for guardrail in self.policy.guardrails if guardrail.match.concerns(groups, target)),
+        )
+
+    def targets_of(self, identity: Identity) -> tuple[Target, ...]:
+        """List the targets that `identity` may reach, in the order of the file."""
+        return tuple(target for target in self.policy.targets.values() if self._reaches(identity, target))
+
+    def target(self, identity: Identity, name: str) -> Target | None:
+        """Find a target by name; the same answer for one that does not exist and one that is not granted."""
+        target = self.policy.targets.get(TargetName(name))
+        return target if target is not None and self._reaches(identity, target) else None
+
+    def session_limits(self, identity: Identity, target: Target) -> SessionLimits:
+        """Combine the limits of all entries that cover `identity` on `target`."""
+        return strictest(self.reach(identity.groups, target).entries)
+
+    def roles_of(self, identity: Identity) -> frozenset[str]:
+        """List the roles that `identity` holds in the control plane."""
+        return frozenset(role for role, members in self.policy.roles.items() if not members.isdisjoint(identity.groups))
+
+    def _reaches(self, identity: Identity, target: Target) -> bool:
+        return _in_scope(identity, target) and bool(self.reach(identity.groups, target).entries)
+
+    def _decide_one(self, target: Target, reach: Reach, operation: Operation) -> Decision:
+        entry = granting(reach.entries, operation.impact)
+        if entry is None:
+            return self._not_granted(target, reach, operation)
+        guardrail = first_match(reach.guardrails, operation)
+        if guardrail is not None:
+            hint = f"Refused: {phrase(operation)}. On {target.name} {_may(reach)}, except what a guardrail refuses."
+            return self._deny(guardrail.name, "guardrails", guardrail.reason, hint)
+        if operation.impact is Impact.UNKNOWN:
+            return self._deny(entry.name, "access", f"{phrase(operation)} is not understood{_NO_HOLD}", _REGISTER)
+        return self._allow(entry)
+
+    def _not_granted(self, target: Target, reach: Reach, operation: Operation) -> Deny:
+        if operation.impact is Impact.UNKNOWN:
+            return self._deny(DEFAULT, "default", f"{phrase(operation)} is not understood{_NO_GRANT}", _REGISTER)
+        reason = f'{phrase(operation)} needs "{operation.impact.word}" on {target.name}; {_may(reach)}'
+        return self._deny(DEFAULT, "default", reason, _ASK)
+
+    def _allow(self, entry: AccessEntry) -> Allow:
+        return Allow(Rule(entry.name, "access", self.policy.digest))
+
+    def _deny(self, name: str, section: Section, reason: str, hint: str) -> Deny:
+        return Deny(Rule(RuleName(name), section, self.policy.digest), reason, hint)
+
+
+_ASK: Final = "Ask the owner of the policy for an access entry that covers one of your groups."
+_NO_HOLD: Final = ", and this version cannot hold a statement for approval"
+_NO_GRANT: Final = ", and what is not understood is refused"
+_WIDER: Final = "Use a token that was not made for other targets only."
+_REGISTER: Final = (
+    "Use functions and statements that Vestibule knows, "
+    "or have the owner of the policy register the function under the target's functions."
+)
+
+
+def _in_scope(identity: Identity, target: Target) -> bool:
+    return identity.targets is None or target.name in identity.targets
+
+
+def worst(decisions: Iterable[Decision]) -> Decision:
+    """Take the first refusal, or else the first decision."""
+    listed = tuple(decisions)
+    return next((decision for decision in listed if isinstance(decision, Deny)), listed[0])
+
+
+def phrase(operation: Operation) -> str:
+    """Name an operation to a person: its verb and object, cut and printable."""
+    words = f"{operation.verb} {operation.object}".strip()
+    shown = "".join(character if character.isprintable() else "?" for character in words)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+
+
+def _may(reach: Reach) -> str:
+    words = ", ".join(impact.word for impact in granted(reach.entries) if impact is not Impact.UNKNOWN)
+    return f"you may: {words}" if words else "you may connect, but run nothing"
