@@ -86,3 +86,15 @@ def test_lexemes_stand_in_order_within_any_text(text) -> None:
     for lexeme in lexemes(text):
         assert last <= lexeme.start < lexeme.end <= len(text)
         last = lexeme.end
+
+
+@given(st.lists(pieces.filter(lambda piece: piece != "password"), max_size=40).map("".join))
+def test_stepping_over_names_and_operators_changes_nothing(text) -> None:
+    whole = [(lexeme.form, lexeme.start, lexeme.end) for lexeme in lexemes(text)]
+    # The hint at the end makes every name be looked at.
+    assert [
+        (lexeme.form, lexeme.start, lexeme.end) for lexeme in lexemes(text + ";pwd") if lexeme.end <= len(text)
+    ] in (
+        whole,
+        whole[:-1],
+    )

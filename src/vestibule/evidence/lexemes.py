@@ -37,10 +37,11 @@ class Lexeme:
     after_password: bool = False
 
 
-_PLAIN: Final = re.compile(r"'(?:[^']++|'')*+(?:'|\Z)")
-_ESCAPED: Final = re.compile(r"'(?:[^'\\]++|''|\\.|\\\Z)*+(?:'|\Z)", re.DOTALL)
-_GAP: Final = re.compile(r"(?:\s++|--[^\r\n]*+)*+")
-_QUOTED_NAME: Final = re.compile(r'"(?:[^"]++|"")*+(?:"|\Z)')
+# No possessive quantifiers over groups: before CPython 3.11.5 they may leave a position behind a failed branch.
+_PLAIN: Final = re.compile(r"'[^']*(?:''[^']*)*(?:'|\Z)")
+_ESCAPED: Final = re.compile(r"'[^'\\]*(?:(?:''|\\.|\\\Z)[^'\\]*)*(?:'|\Z)", re.DOTALL)
+_GAP: Final = re.compile(r"(?:\s|--[^\r\n]*)*")
+_QUOTED_NAME: Final = re.compile(r'"[^"]*(?:""[^"]*)*(?:"|\Z)')
 _BACKTICKED: Final = re.compile(r"`[^`]*(?:`|\Z)")
 _NESTING: Final = re.compile(r"/\*|\*/")
 _START: Final = re.compile(
@@ -52,13 +53,19 @@ _START: Final = re.compile(
     | (?P<quoted>(?:[uU]&)?")
     | (?P<backtick>`)
     | (?P<name>[A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_$\u0080-\U0010ffff]*)
-    | (?P<number>\$?(?:0[xXoObB][0-9A-Fa-f_]++|(?:[0-9][0-9_]*+(?:\.[0-9_]*+)?|\.[0-9][0-9_]*+)(?:[eE][+-]?[0-9]+)?))
+    | (?P<number>\$?(?:0[xXoObB][0-9A-Fa-f_]+|(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)?))
     | (?P<space>\s+)
     | (?P<assignment>:=|=)
     | (?P<other>.)
     """,
     re.VERBOSE | re.DOTALL,
 )
+#: What can be stepped over at once where no word announces a password: names, space, most operators.
+_BORING: Final = re.compile(
+    r"(?:[A-Za-z_][A-Za-z0-9_$]*(?![A-Za-z0-9_$\u0080-\U0010ffff'\"&])|[\s,()=<>*+;:|%^&!~\[\]{}?#]|\.(?![0-9]))+",
+    re.ASCII,
+)
+_PASSWORD_HINT: Final = re.compile(r"pass|pwd|identified", re.IGNORECASE)
 _PASSWORD_WORDS: Final = frozenset({"password", "passwd", "pwd", "passphrase", "sslpassword"})
 
 
@@ -67,10 +74,13 @@ def lexemes(text: str) -> Iterator[Lexeme]:
     position = 0
     expects_password = False
     last_name = ""
+    may_step = _PASSWORD_HINT.search(text) is None
     while position < len(text):
+        if may_step and (boring := _BORING.match(text, position)) is not None:
+            position = boring.end()
         found = _START.match(text, position)
         if found is None:
-            raise AssertionError("the last alternative takes any character")
+            return
         group = found.lastgroup or ""
         lexeme = _lexeme(text, found, group, expects_password)
         position = lexeme.end if lexeme is not None else found.end()

@@ -23,9 +23,9 @@ _KEYWORD: Final = re.compile(
     r"""
     (?:password|passwd|pwd|passphrase|identified\s{1,8}by)
     (?:\\{0,4}["'](?=\s{0,8}:))?
-    (?:\s|/\*(?:[^*]|\*(?!/)){0,256}\*/){0,32}+
+    (?:\s|/\*(?:[^*]|\*(?!/)){0,256}\*/){0,32}
     (?:(?P<operator>:=|=>|=|:)|to\b|is\b|as\b)?
-    \s{0,32}+
+    \s{0,32}
     """,
     re.VERBOSE | re.IGNORECASE,
 )
