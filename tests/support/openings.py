@@ -46,7 +46,7 @@ def carry(opening: Opening, plain: bytes, inside: bytes = b"", alpn: bytes = b"p
                 answer = b""
             case StartTls(alpn=offer):
                 carried.offered.append(offer)
-                if waiting not in (b"", b"\x16"):
+                if bytes(waiting) not in (b"", b"\x16"):
                     carried.unread = bytes(waiting)
                     return carried
                 carried.is_secure, waiting, answer = True, bytearray(inside), alpn

@@ -1,0 +1,80 @@
+import json
+
+import pytest
+
+from vestibule.model.decision import Deny, Rule
+from vestibule.model.errors import ClientProtocolError
+from vestibule.model.identity import Refusal
+from vestibule.model.names import Digest, RuleName
+from vestibule.model.statement import Unsupported
+from vestibule.protocols.postgres import errors
+from vestibule.protocols.postgres import messages as pg
+from vestibule.protocols.postgres.codec import decode_backend, encode
+
+DENY = Deny(
+    Rule(RuleName("no dropping"), "guardrails", Digest("0" * 64)), "Drop by migration.", "Ask the platform team."
+)
+
+#: The table of the protocol's reference: what happened, severity, SQLSTATE.
+TABLE = [
+    (errors.tls_required(), "FATAL", "28000"),
+    (errors.proof_refused(Refusal.UNKNOWN, 40), "FATAL", "28P01"),
+    (errors.proof_refused(Refusal.REVOKED, 40), "FATAL", "28P01"),
+    (errors.proof_refused(Refusal.EXPIRED, 40), "FATAL", "28P01"),
+    (errors.proof_refused(Refusal.TRUNCATED, 4095), "FATAL", "28P01"),
+    (errors.proof_refused(Refusal.UNAVAILABLE, 40), "FATAL", "58030"),
+    (errors.login_differs(), "FATAL", "28000"),
+    (errors.target_refused(["pay", "core"]), "FATAL", "28000"),
+    (errors.refusal_of(DENY, "", "s", 1), "ERROR", "42501"),
+    (errors.refusal(Unsupported("42601", "syntax error")), "ERROR", "42601"),
+    (errors.cancelled(), "ERROR", "57014"),
+    (errors.violation(ClientProtocolError("unknown message type 'y'")), "FATAL", "08P01"),
+    (errors.violation(ClientProtocolError("replication is not supported", "0A000")), "FATAL", "0A000"),
+    (errors.too_many_sessions(), "FATAL", "53300"),
+    (errors.evidence_unwritable(), "FATAL", "58030"),
+    (errors.ended("57P01", "vestibule: session ended: revoked"), "FATAL", "57P01"),
+    (errors.target_unreachable("core"), "FATAL", "08001"),
+    (errors.target_lost("core"), "FATAL", "08006"),
+    (errors.notice("vestibule: hello"), "NOTICE", "00000"),
+]
+
+
+@pytest.mark.parametrize(("message", "severity", "code"), TABLE)
+def test_each_event_has_its_severity_and_code_and_says_who_speaks(message, severity, code):
+    assert [message.text(key) for key in "SVC"] == [severity, severity, code]
+    assert message.text("M").startswith(("vestibule: ", "canceling ", "syntax error"))
+
+
+def test_a_denial_tells_rule_reason_and_hint_and_a_detail_for_programs():
+    message = errors.refusal_of(DENY, "", "0197f3a2-1111-7222-8333-444455556666", 7)
+    assert message.text("M") == 'vestibule: denied by rule "no dropping": Drop by migration.'
+    assert message.text("H") == "Ask the platform team."
+    assert "\n" not in message.text("D")
+    assert json.loads(message.text("D")) == {
+        "rule": "no dropping",
+        "session": "0197f3a2-1111-7222-8333-444455556666",
+        "statement": 7,
+        "approval": None,
+    }
+
+
+def test_a_denial_may_carry_a_code_of_its_own():
+    assert errors.refusal_of(DENY, "54000", "s", 1).text("C") == "54000"
+
+
+def test_a_hint_that_there_is_not_is_left_out():
+    assert [key for key, _ in errors.refusal(Unsupported("42601", "no")).fields] == list("SVCM")
+
+
+def test_the_targets_one_may_use_are_listed_in_order():
+    assert errors.target_refused(["pay", "core"]).text("M").endswith("you may use: core, pay")
+
+
+@pytest.mark.parametrize("rule", ["a\0b", 'a"b', "a\nb", "\u00e4"])
+def test_a_rules_words_never_break_the_message(rule):
+    deny = Deny(Rule(RuleName(rule), "access", Digest("0" * 64)), f"because {rule}", rule)
+    written = encode(errors.refusal_of(deny, "", "s", 1))
+    message = decode_backend(written[0], written[5:])
+    assert isinstance(message, pg.ErrorResponse)
+    assert message.text("H") == rule.replace("\0", "\ufffd")
+    assert "\n" not in message.text("D")

@@ -1,0 +1,309 @@
+import tracemalloc
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support import pg_messages as some
+from vestibule.model.errors import ClientProtocolError, TargetProtocolError
+from vestibule.model.event import Side
+from vestibule.protocols.postgres import messages as pg
+from vestibule.protocols.postgres.codec import decode_backend, decode_frontend, encode
+from vestibule.protocols.postgres.frames import (
+    PIECE,
+    STREAMED,
+    TARGET,
+    UNPROVEN,
+    Copied,
+    Frame,
+    FrameReader,
+    Item,
+    Rows,
+    client_limits,
+)
+
+CLIENT = client_limits()
+MIB = 1 << 20
+
+
+def client_reader() -> FrameReader:
+    return FrameReader(Side.CLIENT, CLIENT)
+
+
+def target_reader(columns: int | None = None) -> FrameReader:
+    reader = FrameReader(Side.TARGET, TARGET)
+    reader.columns = columns
+    return reader
+
+
+def read(reader: FrameReader, *pieces: bytes) -> list[Item]:
+    items = []
+    for piece in pieces:
+        reader.feed(piece)
+        while (item := reader.next()) is not None:
+            items.append(item)
+    return items
+
+
+def flat(items: list[Item]) -> list[object]:
+    """Items without the borders that the cuts made: frames as they are, slabs of one kind joined."""
+    joined: list[object] = []
+    for item in items:
+        if isinstance(item, Frame):
+            joined.append(item)
+            continue
+        data = payload(item.data) if isinstance(item, Copied) else item.data
+        if joined and isinstance(joined[-1], tuple) and joined[-1][0] is type(item):
+            joined[-1] = (type(item), joined[-1][1] + data)
+        else:
+            joined.append((type(item), data))
+    return joined
+
+
+def payload(data: bytes) -> bytes:
+    """What CopyData frames carry."""
+    carried, at = b"", 0
+    while at < len(data):
+        assert data[at] == ord("d")
+        size = int.from_bytes(data[at + 1 : at + 5])
+        assert 4 <= size <= PIECE
+        carried += data[at + 5 : at + 1 + size]
+        at += 1 + size
+    return carried
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    borders = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[one:other] for one, other in pairwise(borders)]
+
+
+in_session = st.one_of([strategy for make, strategy in some.FRONTEND.items() if make is not pg.PasswordMessage])
+from_target = st.one_of(
+    [
+        strategy
+        for make, strategy in some.BACKEND.items()
+        if make not in (pg.DataRow, pg.CopyBothResponse, pg.FunctionCallResponse)
+    ]
+)
+two_columns = st.builds(pg.DataRow, st.tuples(st.none() | some.blobs, st.none() | some.blobs))
+places = st.lists(st.integers(0, 10_000), max_size=8)
+
+
+@given(st.lists(in_session, max_size=6), places)
+def test_a_clients_bytes_cut_anywhere_give_the_same_messages(messages, places):
+    data = b"".join(map(encode, messages))
+    items = read(client_reader(), *cut(data, places))
+    assert flat(items) == flat(read(client_reader(), data))
+    frames = [item for item in items if isinstance(item, Frame)]
+    assert [decode_frontend(frame.type, frame.body) for frame in frames] == [
+        message for message in messages if not isinstance(message, pg.CopyData)
+    ]
+
+
+@given(st.lists(from_target | two_columns, max_size=6), places)
+def test_a_targets_bytes_cut_anywhere_give_the_same_messages(messages, places):
+    data = b"".join(map(encode, messages))
+    items = read(target_reader(2), *cut(data, places))
+    assert flat(items) == flat(read(target_reader(2), data))
+    frames = [item for item in items if isinstance(item, Frame)]
+    assert [decode_backend(frame.type, frame.body) for frame in frames] == [
+        message for message in messages if not isinstance(message, pg.CopyData | pg.DataRow)
+    ]
+    rows = [message for message in messages if isinstance(message, pg.DataRow)]
+    assert sum(item.count for item in items if isinstance(item, Rows)) == len(rows)
+    assert b"".join(item.data for item in items if isinstance(item, Rows)) == b"".join(map(encode, rows))
+
+
+@given(st.lists(st.binary(max_size=40), max_size=6), st.sampled_from(list(Side)), st.none() | st.integers(0, 3))
+def test_any_bytes_give_messages_or_the_sides_own_error(pieces, side, columns):
+    reader = FrameReader(side, CLIENT if side is Side.CLIENT else TARGET)
+    reader.columns = columns
+    fault = ClientProtocolError if side is Side.CLIENT else TargetProtocolError
+    try:
+        read(reader, *pieces)
+    except fault:
+        with pytest.raises(fault):
+            read(reader, encode(pg.Sync()))
+
+
+@pytest.mark.case("PG-25")
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 2**31 - 1, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("tag", sorted(CLIENT))
+def test_a_length_that_cannot_be_is_refused_before_a_byte_of_the_body(tag, size):
+    reader = client_reader()
+    reader.feed(bytes([tag]) + size.to_bytes(4))
+    with pytest.raises(ClientProtocolError) as refused:
+        reader.next()
+    assert refused.value.code == "08P01"
+    assert str(size) in str(refused.value)
+
+
+@pytest.mark.case("PG-25")
+@pytest.mark.parametrize("tag", [tag for tag in range(256) if tag not in CLIENT])
+def test_a_type_that_a_client_never_sends_is_refused_at_its_header(tag):
+    with pytest.raises(ClientProtocolError, match="unexpected message of type"):
+        read(client_reader(), bytes([tag]) + b"\0\0\0\4")
+
+
+@pytest.mark.parametrize("tag", [tag for tag in range(256) if tag not in TARGET])
+def test_a_type_that_a_target_never_sends_is_refused_at_its_header(tag):
+    with pytest.raises(TargetProtocolError, match="unexpected message of type"):
+        read(target_reader(), bytes([tag]) + b"\0\0\0\4")
+
+
+@pytest.mark.parametrize(
+    ("tag", "limit"),
+    [("Q", 16 * MIB), ("P", 16 * MIB), ("B", 64 * MIB), ("D", 65_536), ("f", 65_536), ("d", STREAMED)],
+)
+def test_each_type_has_its_limit(tag, limit):
+    assert read(client_reader(), tag.encode() + limit.to_bytes(4)) == []
+    with pytest.raises(ClientProtocolError, match=f"the limit is {limit}"):
+        read(client_reader(), tag.encode() + (limit + 1).to_bytes(4))
+
+
+def test_the_limit_of_a_bind_is_the_operators():
+    reader = FrameReader(Side.CLIENT, client_limits(bind=1000))
+    with pytest.raises(ClientProtocolError, match="the limit is 1000"):
+        read(reader, b"B" + (1001).to_bytes(4))
+
+
+def test_before_a_proof_only_a_password_passes():
+    frame = encode(pg.PasswordMessage(b"x" * 65_535 + b"\0"))
+    (item,) = read(FrameReader(Side.CLIENT, UNPROVEN), frame)
+    assert decode_frontend(item.type, item.body) == pg.PasswordMessage(b"x" * 65_535 + b"\0")
+    for refused in (encode(pg.PasswordMessage(b"x" * 65_536 + b"\0"))[:5], encode(pg.Query(b"select 1")), b"X\0\0\0\4"):
+        with pytest.raises(ClientProtocolError):
+            read(FrameReader(Side.CLIENT, UNPROVEN), refused)
+
+
+def test_limits_may_change_between_two_messages_of_one_piece():
+    reader = FrameReader(Side.CLIENT, UNPROVEN)
+    reader.feed(encode(pg.PasswordMessage(b"a\0")) + encode(pg.Sync()))
+    assert reader.next() == Frame(ord("p"), b"a\0")
+    reader.limits = CLIENT
+    assert reader.next() == Frame(ord("S"), b"")
+
+
+def test_a_message_whose_length_wrapped_is_followed_by_bytes_that_are_refused():
+    # CVE-2024-27304: a driver writes 4 GiB and 20 bytes as a length of 20; its parameter goes on behind the frame.
+    text = b"INSERT INTO t VALUES ($1)"
+    parameter = encode(pg.Query(b"DROP TABLE t")) * 2
+    wrapped = b"B" + (20).to_bytes(4) + b"\0\0\0\0" + b"\0\1" + (2**32 - 1 - 4).to_bytes(4) + parameter
+    parse, bind, *_ = read(client_reader(), encode(pg.Parse("", text)) + wrapped[:21])
+    assert decode_frontend(parse.type, parse.body) == pg.Parse("", text)
+    with pytest.raises(ClientProtocolError, match="invalid Bind"):
+        decode_frontend(bind.type, bind.body)
+
+
+def test_a_run_of_rows_is_one_slab_that_is_the_targets_own_bytes():
+    data = encode(pg.DataRow((b"1", b"x"))) * 1000
+    (slab,) = read(target_reader(2), data)
+    assert slab == Rows(data, 1000)
+    assert slab.data is data
+
+
+def test_rows_end_a_slab_where_another_message_begins():
+    row = encode(pg.DataRow((b"1",)))
+    notice = encode(pg.NoticeResponse((("M", "hello"),)))
+    items = read(target_reader(1), row * 2 + notice + row)
+    assert items == [Rows(row * 2, 2), Frame(ord("N"), notice[5:]), Rows(row, 1)]
+
+
+def test_the_column_count_may_change_between_two_results_of_one_piece():
+    reader = target_reader(1)
+    reader.feed(encode(pg.DataRow((b"1",))) + encode(pg.CommandComplete("SELECT 1")) + encode(pg.DataRow(())))
+    assert isinstance(reader.next(), Rows)
+    assert isinstance(reader.next(), Frame)
+    reader.columns = 0
+    assert reader.next() == Rows(encode(pg.DataRow(())), 1)
+
+
+def test_a_row_that_nobody_expects_is_refused():
+    with pytest.raises(TargetProtocolError, match="unexpected row"):
+        read(target_reader(None), encode(pg.DataRow(())))
+
+
+@pytest.mark.parametrize("step", [1, 4, 1000, 65_536, 300_000])
+def test_a_long_row_passes_in_pieces_and_is_one_row(step):
+    row = encode(pg.DataRow((b"1" * 70_000, None, b"2" * 70_000)))
+    data = row + encode(pg.CommandComplete("SELECT 1"))
+    reader, items, most = target_reader(3), [], 0
+    for at in range(0, len(data), step):
+        items += read(reader, data[at : at + step])
+        most = max(most, len(reader))
+    slabs = [item for item in items if isinstance(item, Rows)]
+    assert b"".join(slab.data for slab in slabs) == row
+    assert sum(slab.count for slab in slabs) == 1
+    assert [slab.complete for slab in slabs] == [False] * (len(slabs) - 1) + [True]
+    assert items[-1] == Frame(ord("C"), b"SELECT 1\0")
+    assert most <= PIECE + step
+
+
+def test_a_long_row_whose_lengths_disagree_is_refused_in_its_middle():
+    row = bytearray(encode(pg.DataRow((b"1" * 70_000, b"2" * 70_000))))
+    row[7 + 4 + 70_000 : 7 + 4 + 70_000 + 4] = (70_001).to_bytes(4)
+    reader = target_reader(2)
+    pieces = [bytes(row[at : at + 4096]) for at in range(0, len(row), 4096)]
+    with pytest.raises(TargetProtocolError):
+        read(reader, *pieces)
+    with pytest.raises(TargetProtocolError):
+        reader.next()
+
+
+def test_a_long_row_of_another_column_count_is_refused_at_its_header():
+    header = encode(pg.DataRow((b"1" * 70_000,)))[:7]
+    with pytest.raises(TargetProtocolError, match="were described"):
+        read(target_reader(2), header)
+
+
+def test_a_reader_knows_whether_it_is_between_messages():
+    reader = target_reader(1)
+    assert reader.is_between_messages
+    for piece in (b"Z", encode(pg.DataRow((b"1" * 70_000,)))[:60_000], encode(pg.CopyData(b"x" * 70_000))[:60_000]):
+        reader = target_reader(1)
+        read(reader, piece)
+        assert not reader.is_between_messages
+
+
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize("step", [1, 5, 4096, 65_536, 400_000])
+def test_copy_data_is_framed_anew_in_pieces(side, step):
+    carried = bytes(range(256)) * 600
+    data = encode(pg.CopyData(carried)) + encode(pg.CopyData(b"")) + encode(pg.CopyData(b"end")) + encode(pg.CopyDone())
+    reader = FrameReader(side, CLIENT if side is Side.CLIENT else TARGET)
+    items = read(reader, *(data[at : at + step] for at in range(0, len(data), step)))
+    slabs = items[:-1]
+    assert items[-1] == Frame(ord("c"), b"")
+    assert b"".join(payload(slab.data) for slab in slabs) == carried + b"end"
+    assert sum(slab.size for slab in slabs) == len(carried) + 3
+
+
+def test_a_hundred_megabytes_of_rows_keep_the_buffer_bounded():
+    row = encode(pg.DataRow((b"x" * 50_001, None)))
+    stream, total, piece = row * 40, 0, 64 << 10
+    reader, rows = target_reader(2), 0
+    tracemalloc.start()
+    try:
+        at = 0
+        while total < 100 << 20:
+            chunk = (stream + stream[:piece])[at : at + piece]
+            at, total = (at + piece) % len(stream), total + piece
+            rows += sum(item.count for item in read(reader, chunk))
+            assert len(reader) <= PIECE
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert rows == total // len(row)
+
+
+def test_a_long_message_in_single_bytes_takes_little_more_than_its_size():
+    body = b"x" * 300_000
+    reader = client_reader()
+    tracemalloc.start()
+    try:
+        items = [item for byte in encode(pg.Query(body)) for item in read(reader, bytes([byte]))]
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(body)
+    finally:
+        tracemalloc.stop()
+    assert items == [Frame(ord("Q"), body + b"\0")]
