@@ -161,14 +161,19 @@ def provide_home() -> Path:
     home.mkdir(parents=True, exist_ok=True)
     for name in (".venv", ".tools"):
         (home / name).mkdir(exist_ok=True)
-        link = ROOT / name
-        if link.is_symlink():
-            link.unlink()
-        elif link.exists():
-            raise Missing(f"{link} is in the way: other users cannot reach it; remove it and try again")
-        link.symlink_to(home / name)
-    say(f"other users cannot enter {ROOT}: environment and tools are kept in {home}")
+        _link(ROOT / name, home / name)
     return home
+
+
+def _link(link: Path, target: Path) -> None:
+    if link.is_symlink() and link.resolve() == target:
+        return
+    if link.is_symlink():
+        link.unlink()
+    elif link.exists():
+        raise Missing(f"{link} is in the way: other users cannot reach it; remove it and try again")
+    say(f"other users cannot enter {ROOT}: {link.name} is kept in {target}")
+    link.symlink_to(target)
 
 
 # -- stamps: what is done is not done again

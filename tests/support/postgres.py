@@ -30,12 +30,14 @@ SUPERUSER, GATEWAY = "admin", "vestibule_rw"
 MD5, CLEARTEXT = "vestibule_md5", "vestibule_clear"
 DATABASE = "core"
 
+#: `mmap`, as the usual shared memory is closed to plain users in some containers.
 SETTINGS = """
 listen_addresses = '127.0.0.1'
 port = {port}
 unix_socket_directories = '{folder}'
 max_connections = 100
 shared_buffers = 16MB
+dynamic_shared_memory_type = mmap
 fsync = off
 synchronous_commit = off
 full_page_writes = off
