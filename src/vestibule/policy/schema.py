@@ -82,7 +82,7 @@ class Oidc(Strict):
     client_id: Line = Field(examples=["vestibule"])
     groups_claim: Line = Field(default="groups", examples=["groups"])
     name_claim: Line = Field(default="preferred_username", examples=["preferred_username"])
-    scopes: Groups = Field(default=["openid", "profile", "groups"], examples=["[openid, profile, groups]"])
+    scopes: Groups = Field(default=["openid", "profile"], examples=["[openid, profile]"])
     algorithms: Annotated[
         list[Annotated[Algorithm, BeforeValidator(_algorithm)]], Field(min_length=1), AfterValidator(distinct)
     ] = Field(default=["RS256", "ES256"], examples=["[RS256, ES256]"])
@@ -92,7 +92,7 @@ class Oidc(Strict):
     @model_validator(mode="after")
     def _asks_for_openid(self) -> Self:
         if "openid" not in self.scopes:
-            raise ValueError("scopes without openid give no ID token; write scopes: [openid, profile, groups]")
+            raise ValueError("scopes without openid give no ID token; write scopes: [openid, profile]")
         return self
 
 
