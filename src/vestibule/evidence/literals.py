@@ -27,7 +27,7 @@ from vestibule.model.statement import Span
 TEXT_CHARACTERS: Final = 16_384
 TEXT_BYTES: Final = 32_768
 #: What is looked at of a text; a long literal shrinks to a token, so this is more than what is stored.
-SCANNED_CHARACTERS: Final = 65_536
+SCANNED_CHARACTERS: Final = 32_768
 SECRET: Final = "<secret>"
 #: The class of the tokens of this version, which knows no labels yet.
 CLASS: Final = "value"
