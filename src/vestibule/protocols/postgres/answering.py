@@ -187,8 +187,10 @@ class Answering:
         session = self._session
         if running.changes and running.changes[0][0] == tag:
             running.changes.popleft()[1].settle()
-        elif tag in ("DEALLOCATE ALL", "DISCARD ALL"):
+        if tag in ("DEALLOCATE ALL", "DISCARD ALL"):
             session.prepared.drop_settled()
+        if tag in ("CLOSE CURSOR ALL", "DISCARD ALL"):
+            session.cursors.drop_settled()
 
     def _close_result(self, running: Running | None) -> None:
         if running is not None and running.result is not None:

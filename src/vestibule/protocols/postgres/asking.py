@@ -24,7 +24,7 @@ from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import decode_frontend, encode
 from vestibule.protocols.postgres.errors import refusal
 from vestibule.protocols.postgres.frames import Copied, Frame, Rows
-from vestibule.protocols.postgres.names import Unsettled
+from vestibule.protocols.postgres.names import Change, Unsettled
 from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Running, Shape
 from vestibule.protocols.postgres.session import OWED_LIMIT, Session
 from vestibule.protocols.postgres.states import CLIENT, Act, State
@@ -36,7 +36,13 @@ RESERVED: Final = "vestibule_"
 WAITING_BYTES: Final = 256 << 10
 
 _EXECUTING: Final = frozenset({"ExecuteStmt", "ExplainStmt", "CreateTableAsStmt"})
-_NAMING: Final = {"PrepareStmt": "PREPARE", "DeallocateStmt": "DEALLOCATE"}
+#: Statements that change what names mean, with the tag by which the target says so.
+_NAMING: Final = {
+    "PrepareStmt": "PREPARE",
+    "DeallocateStmt": "DEALLOCATE",
+    "DeclareCursorStmt": "DECLARE CURSOR",
+    "ClosePortalStmt": "CLOSE CURSOR",
+}
 
 _RESERVED_NAME: Final = Unsupported("42602", f'names beginning with "{RESERVED}" are the gateway\'s own')
 _TOO_MANY: Final = Unsupported("54000", "too many prepared statements or portals in one session")
@@ -250,7 +256,7 @@ class Asking:
             prepared = session.prepared.find(message.name, session.segment)
             shape = None if prepared is None else prepared.shape
         else:
-            portal = session.portals.find(message.name, session.segment)
+            portal = session.find_portal(message.name)
             prepared, shape = (None, None) if portal is None else (portal.prepared, portal.shape)
         if shape is None:
             session.refuse_extended(refusal(_absent(message.kind, message.name)), None)
@@ -262,7 +268,7 @@ class Asking:
 
     def _execute(self, message: pg.Execute) -> None:
         session = self._session
-        portal = session.portals.find(message.portal, session.segment)
+        portal = session.find_portal(message.portal)
         if portal is None:
             session.refuse_extended(refusal(_absent("P", message.portal)), None)
             return
@@ -365,14 +371,29 @@ class Asking:
         return self._session.prepared.find(name, self._session.segment)
 
     def _note_names(self, running: Running, text: bytes, analyses: tuple[Analysis, ...]) -> None:
-        """Note what PREPARE and DEALLOCATE will do to names."""
-        session = self._session
+        """Note what SQL will do to names, once the target says that it has."""
         for analysis in analyses:
             tag = _NAMING.get(analysis.kind)
             if tag is not None:
-                for name in analysis.names:
-                    value = Prepared(text, (analysis,)) if tag == "PREPARE" else None
-                    running.changes.append((tag, session.prepared.offer(name, value, session.segment)))
+                running.changes.extend(
+                    (tag, self._naming(tag, name, running, text, analysis)) for name in analysis.names
+                )
+
+    def _naming(
+        self, tag: str, name: str, running: Running, text: bytes, analysis: Analysis
+    ) -> Change[Prepared] | Change[Portal]:
+        session = self._session
+        prepared = Prepared(text, (analysis,))
+        match tag:
+            case "PREPARE":
+                return session.prepared.offer(name, prepared, session.segment)
+            case "DEALLOCATE":
+                return session.prepared.offer(name, None, session.segment)
+            case "DECLARE CURSOR":
+                cursor = Portal(prepared, pg.Bind(name, ""), running, Shape(), session.gate.gate.policy)
+                return session.cursors.offer(name, cursor, session.segment)
+            case _:
+                return session.cursors.offer(name, None, session.segment)
 
     def _refuse_text(self, text: bytes, why: Unsupported) -> Decided:
         decided = self._session.gate.refuse(Statement(text, ()), why, self._session.now)

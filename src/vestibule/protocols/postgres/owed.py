@@ -58,8 +58,8 @@ class Running:
     """A decided statement on its way, until its outcome is recorded."""
 
     decided: Decided
-    #: What SQL-level PREPARE and DEALLOCATE do to names once the target has done them: (command tag, change).
-    changes: deque[tuple[str, Change[Prepared]]] = field(default_factory=deque)
+    #: What SQL does to names (PREPARE, DEALLOCATE, DECLARE, CLOSE) once the target has done it: (command tag, change).
+    changes: deque[tuple[str, Change[Prepared] | Change[Portal]]] = field(default_factory=deque)
     results: list[Result] = field(default_factory=list)
     result: Result | None = None
     rows: int = 0

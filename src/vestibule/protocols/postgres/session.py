@@ -63,6 +63,9 @@ class Session:
         self.owed: deque[Owed] = deque()
         self.prepared: Names[Prepared] = Names(PREPARED_LIMIT, PREPARED_BYTES, lambda prepared: prepared.weight)
         self.portals: Names[Portal] = Names(PORTAL_LIMIT, PORTAL_BYTES, lambda portal: portal.weight)
+        #: SQL-level cursors. They outlive transactions when declared WITH HOLD, so they go only when they are closed;
+        #: of one that the target has dropped since, it says itself that it does not exist.
+        self.cursors: Names[Portal] = Names(PORTAL_LIMIT, PREPARED_BYTES, lambda portal: portal.prepared.weight)
         self.segment = 0
         self.status: pg.TransactionStatus = "I"
         self.state = State.READY
@@ -102,6 +105,10 @@ class Session:
     def owe(self, owed: Owed) -> None:
         """Note an answer that the target owes."""
         self.owed.append(owed)
+
+    def find_portal(self, name: str) -> Portal | None:
+        """Find what Execute and Describe may name: a bound portal, or a cursor that SQL has declared."""
+        return self.portals.find(name, self.segment) or self.cursors.find(name, self.segment)
 
     def take_effects(self) -> list[Effect]:
         """Hand over what the present event asked for."""
