@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.certificates import Authority
+from tests.support.gateway import TARGET, Gateway, GatewayFactory
 from tests.support.postgres import PostgresFactory, PostgresServer
 from tests.support.providers import LightProvider, StrictProvider
 from tests.support.sandbox import Sandbox
@@ -94,6 +95,24 @@ def make_strict_provider(sandbox: Sandbox, authority: Authority) -> Iterator[Str
     factory = StrictFactory(sandbox, authority)
     yield factory
     factory.stop()
+
+
+@pytest.fixture(scope="session")
+def gateway(
+    sandbox: Sandbox, authority: Authority, light_provider: LightProvider, postgres15: PostgresServer
+) -> Gateway:
+    """A running gateway, shared: tests that stop it, change its policy or fill its disk take a private one."""
+    made = Gateway(sandbox, authority, light_provider, {TARGET: postgres15})
+    made.start()
+    return made
+
+
+@pytest.fixture
+def gateways(sandbox: Sandbox, authority: Authority, light_provider: LightProvider) -> Iterator[GatewayFactory]:
+    """Makes private gateways: `gateways.make({TARGET: postgres18}, policy=...)`."""
+    factory = GatewayFactory(sandbox, authority, light_provider)
+    yield factory
+    factory.close()
 
 
 class StrictFactory:

@@ -104,6 +104,11 @@ class Provider(ABC):
         return self._certificate
 
     @property
+    @abstractmethod
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes that give name and groups."""
+
+    @property
     def kind(self) -> str:
         """A short name for logs and folders."""
         return type(self).__name__.lower()
@@ -171,6 +176,11 @@ class StrictProvider(Provider):
     redirect_uris: tuple[str, ...] = ()
     clients: tuple[Mapping[str, object], ...] = ()
 
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Groups are a scope of their own here."""
+        return "openid", "profile", "email", "groups"
+
     def start(self) -> None:
         """Start it with one confidential client, `vestibule`, and whatever `clients` adds."""
         for name in ("provider.mjs", "package.json"):
@@ -199,6 +209,11 @@ class StrictProvider(Provider):
 @dataclass(slots=True)
 class LightProvider(Provider):
     """PyPI `oidc-provider-mock`: any client, any redirect URI; nonce required."""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Groups come unasked here, and it would refuse a scope of that name."""
+        return "openid", "profile", "email"
 
     def start(self) -> None:
         """Start it with the people."""
