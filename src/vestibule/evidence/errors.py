@@ -26,3 +26,11 @@ class DamagedSegment(EvidenceFormatError):
         super().__init__(f"damaged at offset {offset}: {reason}")
         self.offset = offset
         self.reason = reason
+
+
+class SignatureRefused(EvidenceFormatError):
+    """A note is not signed by the key that should have signed it."""
+
+
+class RolledBack(VestibuleError):
+    """The tree is smaller than, or differs from, a tree whose checkpoint was released; nothing may be signed."""
