@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
 import ssl
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -14,7 +16,9 @@ from typing import Any
 import yaml
 from psycopg.conninfo import make_conninfo
 
+from tests.support.browser import Browser
 from tests.support.certificates import Authority, Certificate
+from tests.support.clients import Outcome, Psql
 from tests.support.ports import free_port
 from tests.support.postgres import DATABASE, GATEWAY, PostgresServer
 from tests.support.providers import CLIENT_ID, CLIENT_SECRET, Provider
