@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from vestibule.model.event import Admission
 from vestibule.model.identity import Identity, Proof, Refusal, Who
-from vestibule.model.names import GroupName, Instant, LoginName
+from vestibule.model.names import GroupName, Instant, LoginName, TargetName
 from vestibule.wire.identity import answer_from_json, answer_to_json, identity_from_json, identity_to_json
 from vestibule.wire.jsonrpc import Result, decode, encode
 
@@ -27,6 +27,7 @@ IDENTITIES = st.builds(
         st.text(),
     ),
     expires_at=st.integers(0, 2**53).map(Instant),
+    targets=st.none() | st.frozensets(st.text().map(TargetName), max_size=3),
 )
 ANSWERS = st.sampled_from(Refusal) | st.builds(Admission, IDENTITIES, st.text(), st.binary(max_size=64))
 
@@ -58,7 +59,7 @@ def test_a_member_of_another_type_is_refused(path: tuple[str, ...], wrong: objec
     place = document
     for name in path[:-1]:
         place = place[name]
-    if place[path[-1]] == wrong or (path[-1] in ("groups", "amr") and wrong == []):
+    if place[path[-1]] == wrong or (path[-1] in ("groups", "amr", "targets") and wrong == []):
         return
     place[path[-1]] = wrong
     with pytest.raises(ValueError):

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from vestibule.model.event import Admission
 from vestibule.model.identity import Identity, Proof, Refusal, Who, WhoType
-from vestibule.model.names import GroupName, Instant, LoginName
+from vestibule.model.names import GroupName, Instant, LoginName, TargetName
 from vestibule.wire.jsonrpc import Json, Params
 
 T = TypeVar("T")
@@ -64,6 +64,7 @@ def identity_to_json(identity: Identity) -> dict[str, Json]:
             "assurance": proof.assurance,
         },
         "expires_at": identity.expires_at,
+        "targets": None if identity.targets is None else sorted(identity.targets),
     }
 
 
@@ -75,6 +76,7 @@ def identity_from_json(document: Json) -> Identity:
         groups=frozenset(GroupName(group) for group in _texts(members, "groups")),
         proof=_proof(_mapping(members.get("proof"))),
         expires_at=Instant(_integer(members, "expires_at")),
+        targets=_targets(members),
     )
 
 
@@ -97,6 +99,13 @@ def _proof(members: Params) -> Proof:
         auth_time=None if members.get("auth_time") is None else Instant(_integer(members, "auth_time")),
         assurance=_text(members, "assurance"),
     )
+
+
+def _targets(members: Params) -> frozenset[TargetName] | None:
+    # A missing member must not read as "all": only null does.
+    if "targets" in members and members["targets"] is None:
+        return None
+    return frozenset(TargetName(name) for name in _texts(members, "targets"))
 
 
 def _mapping(value: Json) -> Params:
