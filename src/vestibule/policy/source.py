@@ -57,9 +57,10 @@ class Problem:
     place: Place
     message: str
 
-    def render(self, filename: str) -> str:
-        """Write the problem as `file:line:column: message`."""
-        return f"{filename}:{self.place.line}:{self.place.column}: {self.message}"
+    def render(self, filename: str, kind: str = "") -> str:
+        """Write the problem as `file:line:column: message`, with its kind before the message if one is given."""
+        words = f"{kind}: {self.message}" if kind else self.message
+        return f"{filename}:{self.place.line}:{self.place.column}: {words}"
 
 
 class Faulty(Exception):

@@ -1,0 +1,37 @@
+"""Every command of the program, and where it lives. To add one: write its file, add its line.
+
+`place` is `module:name` below `vestibule.cli`. The name is a function (one command) or a `typer.Typer` (a group of
+commands). A module is imported only when the command line names it, so it may import what it likes at its top.
+Every command shows an example: a function by `example` in the table, a command of a group by `epilog=example(...)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One entry of the table; `summary` is what the overview says, `example` a line to type."""
+
+    place: str
+    summary: str
+    example: str = ""
+
+    def load(self) -> object:
+        """Import the module and give what the entry names."""
+        module, _, name = self.place.partition(":")
+        return getattr(import_module(f"vestibule.cli.{module}"), name)
+
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    "policy": Command("policy:app", "Check and explain the policy file."),
+}
+
+
+def example(line: str) -> str:
+    """Make the end of a command's help: a line to type, which is not wrapped."""
+    return f"\b\nExample:\n  {line}"
