@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import structlog
 
 from vestibule.identity.failure import Failure
-from vestibule.identity.ports import Journal
+from vestibule.identity.ports import Journal, Ticket
 from vestibule.identity.throttle import network
 from vestibule.model.errors import EvidenceUnavailable
 from vestibule.model.identity import Peer, Proof, Who
 from vestibule.model.login import Login, Token
 from vestibule.model.names import SECOND, Instant, stamp
-from vestibule.model.record import Json, Kind, Record, Written
+from vestibule.model.record import Json, Kind, Record
 
 Event = Literal["login_ok", "login_failed", "logout", "token_issued", "token_revoked", "revocation_received"]
 Source = Literal["oidc", "admin"]
@@ -45,24 +44,22 @@ class Recorder:
     async def durable(self, *records: Record) -> None:
         """Append and wait; raise `EvidenceUnavailable` if the records cannot be made durable in time."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Sequence[Written] | EvidenceUnavailable] = loop.create_future()
+        decided = asyncio.Event()
+        tickets: list[Ticket] = []
 
-        def settle(result: Sequence[Written] | EvidenceUnavailable) -> None:
-            if not answer.done():
-                answer.set_result(result)
-
-        def done(result: Sequence[Written] | EvidenceUnavailable) -> None:
-            # The writer is a thread of its own.
-            loop.call_soon_threadsafe(settle, result)
+        def done(ticket: Ticket) -> None:
+            tickets.append(ticket)
+            # The writer may be a thread of its own.
+            loop.call_soon_threadsafe(decided.set)
 
         self._journal.append(records, done)
         try:
             async with asyncio.timeout(COMMIT_TIMEOUT):
-                result = await answer
+                await decided.wait()
         except TimeoutError as error:
             raise EvidenceUnavailable("the journal did not answer in time") from error
-        if isinstance(result, EvidenceUnavailable):
-            raise result
+        if (failed := tickets[0].error) is not None:
+            raise EvidenceUnavailable("the journal could not keep the record") from failed
 
     def note(self, *records: Record) -> None:
         """Append without waiting; a failure is the operator's to see, and stops nothing."""
@@ -163,6 +160,6 @@ def _maybe(client: Peer | None) -> dict[str, Json]:
     return {} if client is None else {"client": _peer(client)}
 
 
-def _report(result: Sequence[Written] | EvidenceUnavailable) -> None:
-    if isinstance(result, EvidenceUnavailable):
-        _log.error("identity_event_not_recorded", cause=str(result))
+def _report(ticket: Ticket) -> None:
+    if ticket.error is not None:
+        _log.error("identity_event_not_recorded", cause=str(ticket.error))

@@ -308,8 +308,9 @@ class LoginService:
         try:
             await self._recorder.durable(*before, events.token_issued(login, token, client))
         except VestibuleError:
-            # Nobody has the secret yet: what was not recorded was never given.
+            # Nobody has the secret yet: what was not recorded was never given. If the record comes late, so does this.
             await self._logins.revoke_token(token.id, self._now())
+            self._recorder.note(events.token_revoked(login, token, client, "oidc"))
             raise
         return Issued(secret, token, login)
 

@@ -6,19 +6,25 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from vestibule.model.errors import EvidenceUnavailable
 from vestibule.model.login import Found, Login, Token
 from vestibule.model.names import Instant
-from vestibule.model.record import Record, Written
+from vestibule.model.record import Record
 
-Done = Callable[[Sequence[Written] | EvidenceUnavailable], None]
+
+class Ticket(Protocol):
+    """What became of one batch of records."""
+
+    @property
+    def error(self) -> Exception | None:
+        """Say why it failed, once it is decided."""
+        ...
 
 
 class Journal(Protocol):
-    """Where records go."""
+    """Where records go: the writer of this process."""
 
-    def append(self, records: Sequence[Record], done: Done) -> None:
-        """Append `records` as one batch; `done` hears, from any thread, that it is durable or cannot be made so."""
+    def append(self, records: Sequence[Record], done: Callable[[Ticket], None]) -> object:
+        """Queue `records` as one batch and return at once; `done` is called, on any thread, when it is decided."""
         ...
 
 

@@ -23,8 +23,9 @@ BROWSER_IDLE: Final = 30 * 60 * SECOND
 #: A browser's last use is written this often, not at every request.
 TOUCH_EVERY: Final = 60 * SECOND
 
+#: Stands in for a token that is not there, so that it is judged like any other; revoked since ever.
 _NOBODY: Final = Found(
-    Token(UUID(int=0), UUID(int=0), "gateway", Instant(0), Instant(0)),
+    Token(UUID(int=0), UUID(int=0), "gateway", Instant(0), Instant(0), revoked_at=Instant(0)),
     Login(Who("", "", LoginName(""), "human", UUID(int=0)), "", frozenset(), (), "", None, "", Instant(0), Instant(0)),
     bytes(32),
 )
@@ -33,11 +34,7 @@ _NOBODY: Final = Found(
 class Limits:
     """How often a network, and a login name from it, may show a wrong token."""
 
-    def __init__(
-        self,
-        by_network: Throttle | None = None,
-        by_login: Throttle | None = None,
-    ) -> None:
+    def __init__(self, by_network: Throttle | None = None, by_login: Throttle | None = None) -> None:
         """Allow a hundred at once and one a second for a network, ten and one in six seconds for a login from it."""
         self._by_network = by_network or Throttle(100, SECOND)
         self._by_login = by_login or Throttle(10, 6 * SECOND)
