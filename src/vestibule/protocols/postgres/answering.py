@@ -41,6 +41,7 @@ REPORTED: Final = frozenset(
 #: Settings without which the text that was judged is not the text that the target reads.
 PINNED: Final = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
 
+_ANYTIME: Final = (pg.NoticeResponse, pg.NotificationResponse, pg.ParameterStatus)
 _COMPLETES: Final = {
     pg.ParseComplete: Answer.PARSE,
     pg.BindComplete: Answer.BIND,
@@ -76,6 +77,8 @@ class Answering:
     def _columns(self) -> int | None:
         """How many columns a row would have now, None where none may come."""
         head = self._session.owed[0] if self._session.owed else None
+        if head is not None and head.learning is not None:
+            return head.learning.columns
         if head is None or head.shape is None or head.answer not in (Answer.EXECUTE, Answer.QUERY):
             return None
         return head.shape.columns
@@ -83,6 +86,10 @@ class Answering:
     # --- data --------------------------------------------------------------------------------------------------------
 
     def _rows(self, item: Rows) -> None:
+        learning = self._head(pg.DataRow).learning
+        if learning is not None:
+            learning.take_rows(item)
+            return
         self._disclose(item.data, item.count)
         self._session.is_mid_message = not item.complete
 
@@ -103,6 +110,8 @@ class Answering:
     # --- messages ----------------------------------------------------------------------------------------------------
 
     def _message(self, message: pg.BackendMessage) -> None:
+        if self._learn(message):
+            return
         match message:
             case pg.NoticeResponse() | pg.NotificationResponse():
                 self._session.tell_client(encode(message))
@@ -129,6 +138,20 @@ class Answering:
                 self._session.tell_client(encode(message))
             case _:
                 raise TargetProtocolError(f"unexpected target message {type(message).__name__}")
+
+    def _learn(self, message: pg.BackendMessage) -> bool:
+        """Take what answers the gateway's own question; what may come at any point does not."""
+        session = self._session
+        learning = session.owed[0].learning if session.owed else None
+        if learning is None or isinstance(message, _ANYTIME):
+            return False
+        if isinstance(message, pg.ErrorResponse) and _is_fatal(message):
+            return False
+        catalog = learning.take(message)
+        if catalog is not None:
+            session.owed.popleft()
+            session.catalog = catalog
+        return True
 
     def _parameter_status(self, message: pg.ParameterStatus) -> None:
         if PINNED.get(message.name, message.value) != message.value:
@@ -233,7 +256,7 @@ class Answering:
 
     def _error(self, message: pg.ErrorResponse) -> None:
         session = self._session
-        if (message.text("V") or message.text("S")) in ("FATAL", "PANIC"):
+        if _is_fatal(message):
             session.tell_client(encode(message))
             session.end("target_closed", "")
             return
@@ -349,6 +372,10 @@ class Answering:
     def _pass(self, message: pg.BackendMessage, owed: Owed) -> None:
         if owed.is_visible:
             self._session.tell_client(encode(message))
+
+
+def _is_fatal(message: pg.ErrorResponse) -> bool:
+    return (message.text("V") or message.text("S")) in ("FATAL", "PANIC")
 
 
 def _rows_of(tag: str) -> int:

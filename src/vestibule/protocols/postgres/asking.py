@@ -9,40 +9,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
-from vestibule.analysis.sql.analyse import small
 from vestibule.gate.records import Shown
 from vestibule.gate.session import Decided
 from vestibule.model.decision import Deny
-from vestibule.model.effect import Analyse, Pause, Resume
+from vestibule.model.effect import Pause, Resume
 from vestibule.model.errors import ClientProtocolError
 from vestibule.model.event import Side
-from vestibule.model.statement import Analysis, Impact, Parameter, Parsed, Statement, Unsupported
+from vestibule.model.statement import Parameter, Parsed, Statement, Unsupported
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import decode_frontend, encode
 from vestibule.protocols.postgres.errors import refusal
 from vestibule.protocols.postgres.frames import Copied, Frame, Rows
-from vestibule.protocols.postgres.names import Change, Unsettled
+from vestibule.protocols.postgres.names import Unsettled
 from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Running, Shape
 from vestibule.protocols.postgres.session import OWED_LIMIT, Session
 from vestibule.protocols.postgres.states import CLIENT, Act, State
+from vestibule.protocols.postgres.understanding import Understanding, Waiting, judge_bound, may_copy
 from vestibule.protocols.postgres.values import shown
 
 #: Names of this beginning are the gateway's own.
 RESERVED: Final = "vestibule_"
 #: Bytes of the client that may wait behind a message that waits.
 WAITING_BYTES: Final = 256 << 10
-
-_EXECUTING: Final = frozenset({"ExecuteStmt", "ExplainStmt", "CreateTableAsStmt"})
-#: Statements that change what names mean, with the tag by which the target says so.
-_NAMING: Final = {
-    "PrepareStmt": "PREPARE",
-    "DeallocateStmt": "DEALLOCATE",
-    "DeclareCursorStmt": "DECLARE CURSOR",
-    "ClosePortalStmt": "CLOSE CURSOR",
-}
 
 _RESERVED_NAME: Final = Unsupported("42602", f'names beginning with "{RESERVED}" are the gateway\'s own')
 _TOO_MANY: Final = Unsupported("54000", "too many prepared statements or portals in one session")
@@ -51,18 +41,13 @@ _FUNCTION_CALL: Final = Unsupported(
 )
 
 
-class Waiting(Exception):
-    """The message at the head of the line must wait."""
-
-
 class Asking:
     """Takes the client's bytes and asks the target, as far as that is allowed."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._head: pg.FrontendMessage | Copied | None = None
-        self._is_asked = False
-        self._analysed: Parsed | Unsupported | None = None
+        self._understanding = Understanding(session)
         self._is_paused = False
 
     def receive(self, data: bytes) -> None:
@@ -73,7 +58,7 @@ class Asking:
 
     def analysed(self, result: Parsed | Unsupported) -> None:
         """Take the analysis of a large text."""
-        self._analysed = result
+        self._understanding.analysed(result)
         self.advance()
 
     def advance(self) -> None:
@@ -125,6 +110,8 @@ class Asking:
             return
         if session.is_settling or len(session.owed) >= OWED_LIMIT:
             raise Waiting
+        if session.is_learning:
+            raise Waiting
         if session.may_copy is not None and not isinstance(message, pg.Sync | pg.Flush):
             raise Waiting
 
@@ -161,22 +148,22 @@ class Asking:
 
     def _query(self, message: pg.Query) -> None:
         session = self._session
-        analyses = self._analyse(message.text)
-        resolved = analyses if isinstance(analyses, Unsupported) else self._resolve(analyses)
+        analyses = self._understanding.read(message.text)
+        resolved = analyses if isinstance(analyses, Unsupported) else self._understanding.resolve(analyses)
         if isinstance(resolved, Unsupported):
             decided = self._refuse_text(message.text, resolved)
         else:
             decided = session.decide(Statement(message.text, resolved), ())
-        self._settle_analysis()
+        self._understanding.settle()
         if decided.permit is None or isinstance(analyses, Unsupported):
             session.refuse_query(session.explain(decided), decided)
             return
         running = Running(decided)
-        self._note_names(running, message.text, analyses)
+        self._understanding.note(running, message.text, analyses)
         session.tell_target(encode(message), decided.permit)
         owed = Owed(Answer.QUERY, session.segment, running)
         session.owe(owed)
-        session.may_copy = owed if _may_copy(analyses) else None
+        session.may_copy = owed if may_copy(analyses) else None
         # A Query ends what the unnamed statement meant.
         session.prepared.forget("")
         session.is_unsynced = False
@@ -192,9 +179,9 @@ class Asking:
         if problem is not None:
             session.refuse_extended(refusal(problem), None)
             return
-        analyses = self._analyse(message.text)
-        resolved = analyses if isinstance(analyses, Unsupported) else self._resolve(analyses)
-        self._settle_analysis()
+        analyses = self._understanding.read(message.text)
+        resolved = analyses if isinstance(analyses, Unsupported) else self._understanding.resolve(analyses)
+        self._understanding.settle()
         if isinstance(resolved, Unsupported) or isinstance(analyses, Unsupported):
             decided = self._refuse_text(message.text, resolved if isinstance(resolved, Unsupported) else _TOO_MANY)
             session.refuse_extended(session.explain(decided), decided)
@@ -203,7 +190,7 @@ class Asking:
         if isinstance(session.gate.judge(operations), Deny):
             self._decide_or_refuse(Statement(message.text, resolved), ())
             return
-        prepared = Prepared(message.text, analyses, message.types)
+        prepared = self._understanding.prepared(message.text, analyses, message.types)
         change = session.prepared.offer(message.name, prepared, session.segment)
         session.owe(Owed(Answer.PARSE, session.segment, change=change))
         self._forward(message)
@@ -230,15 +217,18 @@ class Asking:
 
     def _decide_bound(self, prepared: Prepared, message: pg.Bind) -> Decided | None:
         """Decide a statement with its parameters; a refusal is sent and gives None."""
-        resolved = self._resolve(prepared.analyses)
-        if isinstance(resolved, Unsupported):
-            decided = self._refuse_text(prepared.text, resolved)
-            self._session.refuse_extended(self._session.explain(decided), decided)
-            return None
         parameters = tuple(
             Parameter(_nth(prepared.types, at, 0), _format(message.parameter_formats, at), value)
             for at, value in enumerate(message.parameters)
         )
+        analyses = self._understanding.reread(prepared)
+        resolved = analyses if isinstance(analyses, Unsupported) else self._understanding.resolve(analyses)
+        problem = resolved if isinstance(resolved, Unsupported) else judge_bound(resolved, parameters)
+        self._understanding.settle()
+        if problem is not None or isinstance(resolved, Unsupported):
+            decided = self._refuse_text(prepared.text, problem or _TOO_MANY)
+            self._session.refuse_extended(self._session.explain(decided), decided)
+            return None
         statement = Statement(prepared.text, resolved, parameters, message.parameter_formats, message.result_formats)
         return self._decide_or_refuse(statement, shown(parameters))
 
@@ -277,8 +267,8 @@ class Asking:
         self._describe_first(message.portal, portal)
         owed = Owed(Answer.EXECUTE, session.segment, portal.running, shape=portal.shape)
         session.owe(owed)
-        session.may_copy = owed if _may_copy(portal.prepared.analyses) else None
-        self._note_names(portal.running, portal.prepared.text, portal.prepared.analyses)
+        session.may_copy = owed if may_copy(portal.prepared.analyses) else None
+        self._understanding.note(portal.running, portal.prepared.text, portal.prepared.analyses)
         session.tell_target(encode(message), portal.running.decided.permit)
         session.is_unsynced = True
 
@@ -333,68 +323,6 @@ class Asking:
             session.tell_target(encode(message), running.decided.permit)
         session.copying, session.state = None, State.READY
 
-    # --- analysis ----------------------------------------------------------------------------------------------------
-
-    def _analyse(self, text: bytes) -> tuple[Analysis, ...] | Unsupported:
-        """Say what a text does; a large one is sent out of the pump and waited for."""
-        session = self._session
-        result = session.analyst.analyse(text, session.catalog) if small(text) else self._analysed
-        if result is None:
-            if not self._is_asked:
-                self._is_asked = True
-                session.effects.append(Analyse(text, session.catalog))
-            raise Waiting
-        return result if isinstance(result, Unsupported) else result.statements
-
-    def _settle_analysis(self) -> None:
-        """The message whose large text was analysed has left the head of the line."""
-        self._is_asked, self._analysed = False, None
-
-    def _resolve(self, analyses: tuple[Analysis, ...]) -> tuple[Analysis, ...] | Unsupported:
-        """Let an EXECUTE do what the statement does that it names."""
-        if not any(analysis.names and analysis.kind in _EXECUTING for analysis in analyses):
-            return analyses
-        own: dict[str, Prepared] = {}
-        resolved = []
-        for analysis in analyses:
-            if analysis.kind == "PrepareStmt":
-                own |= {name: Prepared(b"", (analysis,)) for name in analysis.names}
-            if analysis.names and analysis.kind in _EXECUTING:
-                found = own.get(analysis.names[0]) or self._find_prepared(analysis.names[0])
-                if found is None:
-                    return Unsupported("26000", f'prepared statement "{analysis.names[0]}" does not exist')
-                analysis = _with_operations(analysis, found)
-            resolved.append(analysis)
-        return tuple(resolved)
-
-    def _find_prepared(self, name: str) -> Prepared | None:
-        return self._session.prepared.find(name, self._session.segment)
-
-    def _note_names(self, running: Running, text: bytes, analyses: tuple[Analysis, ...]) -> None:
-        """Note what SQL will do to names, once the target says that it has."""
-        for analysis in analyses:
-            tag = _NAMING.get(analysis.kind)
-            if tag is not None:
-                running.changes.extend(
-                    (tag, self._naming(tag, name, running, text, analysis)) for name in analysis.names
-                )
-
-    def _naming(
-        self, tag: str, name: str, running: Running, text: bytes, analysis: Analysis
-    ) -> Change[Prepared] | Change[Portal]:
-        session = self._session
-        prepared = Prepared(text, (analysis,))
-        match tag:
-            case "PREPARE":
-                return session.prepared.offer(name, prepared, session.segment)
-            case "DEALLOCATE":
-                return session.prepared.offer(name, None, session.segment)
-            case "DECLARE CURSOR":
-                cursor = Portal(prepared, pg.Bind(name, ""), running, Shape(), session.gate.gate.policy)
-                return session.cursors.offer(name, cursor, session.segment)
-            case _:
-                return session.cursors.offer(name, None, session.segment)
-
     def _refuse_text(self, text: bytes, why: Unsupported) -> Decided:
         decided = self._session.gate.refuse(Statement(text, ()), why, self._session.now)
         self._session.persist(decided.record)
@@ -403,17 +331,6 @@ class Asking:
 
 def _name_problem(name: str) -> Unsupported | None:
     return _RESERVED_NAME if name.startswith(RESERVED) else None
-
-
-def _with_operations(analysis: Analysis, prepared: Prepared) -> Analysis:
-    more = tuple(operation for inner in prepared.analyses for operation in inner.operations)
-    understood = analysis.understood and all(inner.understood for inner in prepared.analyses)
-    return replace(analysis, operations=analysis.operations + more, understood=understood)
-
-
-def _may_copy(analyses: tuple[Analysis, ...]) -> bool:
-    """Whether a COPY from the client may begin; a COPY that only reads never does."""
-    return any(analysis.kind == "CopyStmt" and analysis.impact > Impact.READ for analysis in analyses)
 
 
 def _absent(kind: pg.Kind, name: str) -> Unsupported:

@@ -8,14 +8,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from struct import Struct
 from typing import Final
 
 from vestibule.analysis.sql.analyse import Analyst
-from vestibule.analysis.sql.catalog import CATALOG_QUERY, Catalog, read_catalog
+from vestibule.analysis.sql.catalog import Catalog
 from vestibule.gate.gate import Gate
 from vestibule.gate.permit import OPENED, session_permit
 from vestibule.gate.session import SessionGate
@@ -34,6 +32,7 @@ from vestibule.protocols.postgres.authentication import LoggedIn
 from vestibule.protocols.postgres.authentication import Login as TargetLogin
 from vestibule.protocols.postgres.codec import decode_backend, decode_first, decode_frontend, encode, password
 from vestibule.protocols.postgres.frames import TARGET, UNPROVEN, Frame, FrameReader, Rows, client_limits
+from vestibule.protocols.postgres.learning import QUESTION, Learning
 from vestibule.protocols.postgres.scram import SaltedPasswords
 from vestibule.protocols.postgres.session import Session
 from vestibule.protocols.postgres.startup import Startup, read_startup, target_startup
@@ -41,12 +40,6 @@ from vestibule.protocols.postgres.startup import Startup, read_startup, target_s
 #: How long a client may take to answer, and a target to let us in.
 PASSWORD_TIME: Final = 60 * SECOND
 TARGET_TIME: Final = 20 * SECOND
-#: The answer to the gateway's own question is bounded like any other of a target's.
-CATALOG_BYTES: Final = 8 << 20
-CATALOG_COLUMNS: Final = 4
-
-_length = Struct("!i").unpack_from
-_row_head = Struct("!BIH").unpack_from
 
 
 class Stage(Enum):
@@ -84,8 +77,7 @@ class _Reached:
     process_id: int = 0
     cancel: bytes = b""
     settings: dict[str, str] = field(default_factory=dict)
-    rows: list[tuple[str | None, ...]] = field(default_factory=list)
-    rows_bytes: int = 0
+    learning: Learning | None = None
 
 
 class Login:
@@ -237,7 +229,7 @@ class Login:
                 if isinstance(item, Frame):
                     self._target_message(decode_backend(item.type, item.body))
                 elif isinstance(item, Rows):
-                    self._catalog_rows(item)
+                    self._learning.take_rows(item)
                 else:
                     raise TargetProtocolError("unexpected CopyData in log-in")
         except (TargetProtocolError, TargetUnavailable) as error:
@@ -297,28 +289,23 @@ class Login:
         )
         self.stage = Stage.CATALOG
         self._effects += [Persist(record), Opened(self._conversation.cancel_key)]
-        query = encode(pg.Query(CATALOG_QUERY.encode()))
-        self._effects.append(Send(Side.TARGET, query, session_permit(self._conversation.session)))
-
-    def _catalog_rows(self, item: Rows) -> None:
-        reached = self._at_target
-        reached.rows_bytes += len(item.data)
-        if self.stage is not Stage.CATALOG or not item.complete or reached.rows_bytes > CATALOG_BYTES:
-            raise TargetProtocolError("an answer about the catalog that cannot be")
-        reached.rows.extend(_rows(item.data))
+        self._effects.append(Send(Side.TARGET, QUESTION, session_permit(self._conversation.session)))
+        reached.learning = Learning(reached.target)
 
     def _learn(self, message: pg.BackendMessage) -> None:
-        match message:
-            case pg.RowDescription(fields=fields):
-                if len(fields) != CATALOG_COLUMNS:
-                    raise TargetProtocolError("an answer about the catalog that cannot be")
-                self.target.columns = CATALOG_COLUMNS
-            case pg.CommandComplete() | pg.NoticeResponse() | pg.ParameterStatus():
-                pass
-            case pg.ReadyForQuery(status="I"):
-                self._begin(read_catalog(self._at_target.rows, self._at_target.target.functions))
-            case _:
-                raise TargetProtocolError(f"the catalog could not be read: {type(message).__name__}")
+        learning = self._learning
+        if isinstance(message, pg.NoticeResponse | pg.ParameterStatus):
+            return
+        catalog = learning.take(message)
+        self.target.columns = learning.columns
+        if catalog is not None:
+            self._begin(catalog)
+
+    @property
+    def _learning(self) -> Learning:
+        if self._at_target.learning is None:
+            raise TargetProtocolError("rows in log-in")
+        return self._at_target.learning
 
     def _begin(self, catalog: Catalog) -> None:
         """Let the client in."""
@@ -406,18 +393,3 @@ class Login:
 
     def _tell_target(self, data: bytes) -> None:
         self._effects.append(Send(Side.TARGET, data, self._at_target.permit))
-
-
-def _rows(data: bytes) -> Iterator[tuple[str | None, ...]]:
-    """Read whole DataRow frames that the row kernel has checked."""
-    at = 0
-    while at < len(data):
-        _, _, columns = _row_head(data, at)
-        at += 7
-        values: list[str | None] = []
-        for _ in range(columns):
-            length = _length(data, at)[0]
-            at += 4
-            values.append(None if length < 0 else data[at : at + length].decode(errors="replace"))
-            at += max(length, 0)
-        yield tuple(values)

@@ -14,6 +14,7 @@ from enum import Enum
 from vestibule.gate.session import Decided, Finished, Outcome, Result
 from vestibule.model.statement import Analysis
 from vestibule.protocols.postgres import messages as pg
+from vestibule.protocols.postgres.learning import Learning
 from vestibule.protocols.postgres.names import Change
 
 
@@ -45,6 +46,8 @@ class Prepared:
     text: bytes
     analyses: tuple[Analysis, ...]
     types: tuple[int, ...] = ()
+    #: The version of the catalog that the analyses are good for.
+    catalog: str = ""
     shape: Shape = field(default_factory=Shape)
 
     @property
@@ -119,6 +122,8 @@ class Owed:
     change: Change[Prepared] | Change[Portal] | None = None
     #: The statement whose portal goes when this is answered.
     closing: Running | None = None
+    #: The gateway's own question, whose answer is taken here and not shown.
+    learning: Learning | None = None
     #: The error that takes the place of the poison's.
     error: pg.ErrorResponse | None = None
     #: What a description tells of: the statement whose parameter types it completes, and the shape it fills.

@@ -27,6 +27,7 @@ from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import encode
 from vestibule.protocols.postgres.errors import ended, refusal, refusal_of
 from vestibule.protocols.postgres.frames import FrameReader
+from vestibule.protocols.postgres.learning import QUESTION, Learning
 from vestibule.protocols.postgres.names import Names
 from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Running
 from vestibule.protocols.postgres.states import State
@@ -66,6 +67,8 @@ class Session:
         #: SQL-level cursors. They outlive transactions when declared WITH HOLD, so they go only when they are closed;
         #: of one that the target has dropped since, it says itself that it does not exist.
         self.cursors: Names[Portal] = Names(PORTAL_LIMIT, PREPARED_BYTES, lambda portal: portal.prepared.weight)
+        #: The session may have changed what the catalog says: it is asked again before the next statement.
+        self.is_catalog_stale = False
         self.segment = 0
         self.status: pg.TransactionStatus = "I"
         self.state = State.READY
@@ -119,6 +122,21 @@ class Session:
     def is_idle(self) -> bool:
         """Whether the target owes nothing and nothing unsynced has been sent."""
         return not self.owed and not self.is_unsynced
+
+    def learn(self) -> None:
+        """Ask the target again what it has of its own."""
+        place = self.gate.place
+        if place is None:
+            raise AssertionError("an open session has a target")
+        self.is_catalog_stale = False
+        self.tell_target(QUESTION)
+        self.owe(Owed(Answer.QUERY, self.segment, learning=Learning(place.target), is_visible=False))
+        self.segment += 1
+
+    @property
+    def is_learning(self) -> bool:
+        """Whether the target's answer about its catalog is awaited."""
+        return bool(self.owed) and self.owed[-1].learning is not None
 
     # --- statements --------------------------------------------------------------------------------------------------
 

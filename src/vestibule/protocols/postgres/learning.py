@@ -1,0 +1,70 @@
+"""The gateway's own question to a target: which functions, operators and types it has of its own.
+
+It is asked when a session begins, and again before the next statement once the session has changed the answer. It is
+the only statement that the gateway invents; its answer is never shown to the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import Struct
+from typing import Final
+
+from vestibule.analysis.sql.catalog import QUERY, Catalog, catalog
+from vestibule.model.errors import TargetProtocolError
+from vestibule.model.target import Target
+from vestibule.protocols.postgres import messages as pg
+from vestibule.protocols.postgres.codec import encode
+from vestibule.protocols.postgres.frames import Rows
+
+QUESTION: Final = encode(pg.Query(QUERY.encode()))
+#: A target's answer is bounded like anything else that it says.
+ANSWER_BYTES: Final = 8 << 20
+
+_length = Struct("!i").unpack_from
+_row_head = Struct("!BIH").unpack_from
+
+
+class Learning:
+    """One answer, as it arrives; `columns` judges its rows."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._rows: list[tuple[str, ...]] = []
+        self._bytes = 0
+        self.columns: int | None = None
+
+    def take_rows(self, item: Rows) -> None:
+        """Take whole rows."""
+        self._bytes += len(item.data)
+        if not item.complete or self._bytes > ANSWER_BYTES:
+            raise TargetProtocolError("an answer about the catalog that cannot be")
+        self._rows.extend(_rows(item.data))
+
+    def take(self, message: pg.BackendMessage) -> Catalog | None:
+        """Take a message; the last one gives the catalog."""
+        match message:
+            case pg.RowDescription(fields=fields):
+                self.columns = len(fields)
+            case pg.CommandComplete():
+                self.columns = None
+            case pg.ReadyForQuery():
+                return catalog(self._rows, (function.name for function in self._target.functions))
+            case _:
+                raise TargetProtocolError(f"the catalog could not be read: {type(message).__name__}")
+        return None
+
+
+def _rows(data: bytes) -> Iterator[tuple[str, ...]]:
+    """Read whole DataRow frames that the row kernel has checked."""
+    at = 0
+    while at < len(data):
+        _, _, columns = _row_head(data, at)
+        at += 7
+        values: list[str] = []
+        for _ in range(columns):
+            length = max(_length(data, at)[0], 0)
+            at += 4
+            values.append(data[at : at + length].decode(errors="replace"))
+            at += length
+        yield tuple(values)
