@@ -13,6 +13,7 @@ from vestibule.policy import schema
 from vestibule.policy.document import load
 from vestibule.policy.reading import Strict, check
 from vestibule.policy.source import parse
+from vestibule.policy.verbs import VERBS
 
 DOCS = Path(__file__).parents[2] / "docs/reference"
 POLICY, SETTINGS = (DOCS / "policy.md").read_text(), (DOCS / "vestibule.yaml.md").read_text()
@@ -83,6 +84,11 @@ def _spelled(value: object) -> object:
     if isinstance(value, str) and re.fullmatch(r"[0-9]+(s|m|h)", value):
         return float(value[:-1]) * {"s": 1, "m": 60, "h": 3600}[value[-1]]
     return value
+
+
+def test_every_verb_is_documented() -> None:
+    (listed,) = re.findall(r"\*\*Verbs\*\* are (.*?)\. `policy explain`", POLICY, re.DOTALL)
+    assert set(re.findall(r"`([^`]+)`", listed)) == VERBS
 
 
 def test_the_example_of_the_policy_loads_without_a_warning_but_for_unknown() -> None:

@@ -142,7 +142,7 @@ def _match(entry: schema.Match) -> Match:
     least = Impact.READ if entry.at_least is None else entry.at_least
     return Match(
         impacts=frozenset(impact for impact in exactly if impact >= least),
-        verbs=frozenset(verb.lower() for verb in entry.verbs or ()),
+        verbs=frozenset(entry.verbs or ()),
         objects=tuple(entry.objects or ()),
         targets=None if entry.targets is None else _selector(entry.targets),
         groups=_groups(entry.groups or ()),

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from vestibule.model.target import AuthMethod, TlsMode
 from vestibule.policy.guardrails import parts
-from vestibule.policy.reading import Strict
+from vestibule.policy.reading import Strict, show, suggestion
 from vestibule.policy.values import (
     AbsoluteReference,
     Authority,
@@ -25,6 +25,7 @@ from vestibule.policy.values import (
     Url,
     distinct,
 )
+from vestibule.policy.verbs import VERBS
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
 RoleWord = Literal["administrator", "auditor"]
@@ -221,6 +222,12 @@ def _pattern(text: str) -> str:
     return text
 
 
+def _verb(text: str) -> str:
+    if text.lower() not in VERBS:
+        raise ValueError(f"{show(text)} is no verb; {suggestion(text, VERBS)}")
+    return text.lower()
+
+
 class Match(Strict):
     """Which operations a guardrail is about: its members are ANDed, the lists within are ORed."""
 
@@ -228,9 +235,9 @@ class Match(Strict):
         default=None, examples=["schema"]
     )
     at_least: ImpactWord | None = Field(default=None, examples=["schema"])
-    verbs: Annotated[list[Line], Field(min_length=1), AfterValidator(distinct)] | None = Field(
-        default=None, examples=["[drop, truncate]"]
-    )
+    verbs: (
+        Annotated[list[Annotated[str, AfterValidator(_verb)]], Field(min_length=1), AfterValidator(distinct)] | None
+    ) = Field(default=None, examples=["[drop, truncate]"])
     objects: (
         Annotated[list[Annotated[Line, AfterValidator(_pattern)]], Field(min_length=1), AfterValidator(distinct)] | None
     ) = Field(default=None, examples=["[public.customers]"])
