@@ -45,6 +45,8 @@ class Analysis:
     `kind` is the parser's node name (`SelectStmt`); `literals` are the constants in the text,
     ascending and disjoint; `understood` is False when any operation is UNKNOWN. `names` carries
     what a session must remember (`PREPARE`, `EXECUTE`, `DEALLOCATE`, `DECLARE`, `CLOSE`, `FETCH`).
+    `settings` are those it changes: a value of None is the default, or that of the parameter named
+    in `bound_settings` (setting, number from 1). With a `refusal` it never travels.
     """
 
     kind: str
@@ -57,6 +59,7 @@ class Analysis:
     settings: tuple[tuple[str, str | None], ...] = ()
     refusal: Unsupported | None = None
     fingerprint: str = ""
+    bound_settings: tuple[tuple[str, int], ...] = ()
 
     @property
     def impact(self) -> Impact:
@@ -66,11 +69,15 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """A text or statement that never travels, whatever the policy says."""
+    """A text or statement that never travels, whatever the policy says.
+
+    `position` is the character (from 1) of the text that `message` is about, 0 if none is known.
+    """
 
     code: str
     message: str
     hint: str = ""
+    position: int = 0
 
 
 @dataclass(frozen=True, slots=True)

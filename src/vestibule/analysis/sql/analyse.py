@@ -1,0 +1,150 @@
+"""From a text to what its statements do.
+
+1. `analyse` is a function of text and catalog alone. It gives `Parsed` or `Unsupported` for whatever bytes, and raises
+   nothing: a tree of a form that is not expected is a statement that is not understood.
+2. What a text creates, its later statements no longer take for built in.
+3. An answer is never much larger than the text: statements, operations and literals have limits.
+4. `Analyst` remembers answers by the exact text and the catalog's version, within a number of bytes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import OrderedDict
+from dataclasses import replace
+from typing import Final
+
+from vestibule.analysis.sql import nodes, parser, special
+from vestibule.analysis.sql.actions import ACTIONS
+from vestibule.analysis.sql.catalog import Catalog
+from vestibule.analysis.sql.parser import Node, small
+from vestibule.analysis.sql.visit import NOWHERE, Visit
+from vestibule.model.statement import Analysis, Impact, Operation, Parsed, Span, Unsupported
+
+__all__ = ["Analyst", "analyse", "small"]
+
+STATEMENTS: Final = 10_000
+OPERATIONS: Final = 4_096
+REMEMBERED: Final = 64 << 20
+
+_PARTS: Final = "Send it in parts."
+_UNEXPECTED: Final = (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError)
+#: Statements that are queries, or hold one: without a relation they still read.
+_QUERIES: Final = frozenset({"SelectStmt", "ExplainStmt", "PrepareStmt", "DeclareCursorStmt"})
+_CALLING: Final = frozenset({"call", "cast", "unknown"})
+
+
+def analyse(text: bytes, catalog: Catalog) -> Parsed | Unsupported:
+    """Say what each statement of `text` does, or why the text never travels."""
+    trees = parser.parse(text)
+    if isinstance(trees, Unsupported):
+        return trees
+    if len(trees) > STATEMENTS:
+        return Unsupported("54000", f"vestibule: a text of more than {STATEMENTS} statements is too long", _PARTS)
+    spans = parser.literals(text)
+    analyses: list[Analysis] = []
+    for tree in trees:
+        start = tree.get("stmt_location", 0)
+        end = start + tree["stmt_len"] if "stmt_len" in tree else len(text)
+        kind, node = next(iter(tree["stmt"].items()))
+        visit = _visit(kind, node, catalog)
+        operations = _operations(visit)
+        if len(operations) > OPERATIONS:
+            return Unsupported("54001", f"vestibule: a statement of more than {OPERATIONS} operations", _PARTS)
+        analyses.append(
+            Analysis(
+                kind=kind,
+                operations=operations,
+                start=start,
+                end=end,
+                literals=spans if len(trees) == 1 else _between(spans, start, end),
+                understood=all(operation.impact is not Impact.UNKNOWN for operation in operations),
+                names=tuple(visit.names),
+                settings=tuple(visit.settings),
+                refusal=visit.refusal,
+                fingerprint=parser.fingerprint(text if len(trees) == 1 else text[start:end]),
+                bound_settings=tuple(visit.bound),
+            )
+        )
+        catalog = _after(kind, node, catalog)
+    return Parsed(tuple(analyses))
+
+
+def _visit(kind: str, node: Node, catalog: Catalog) -> Visit:
+    visit = Visit(kind, catalog, ACTIONS)
+    try:
+        if kind == "VariableSetStmt":
+            special.variable(visit, node, NOWHERE)
+        else:
+            visit.walk({kind: node})
+    except _UNEXPECTED:
+        # Neither the table nor an action knows a node of this form.
+        visit.call("unknown", kind, Impact.UNKNOWN)
+    return visit
+
+
+def _operations(visit: Visit) -> tuple[Operation, ...]:
+    """Every statement does something, if only SELECT without a relation."""
+    found = visit.operations()
+    if visit.kind in _QUERIES and all(operation.verb in _CALLING for operation in found):
+        return (Operation("explain" if visit.is_planned_only else "select", "", Impact.READ), *found)
+    return found or (Operation("unknown", visit.kind, Impact.UNKNOWN),)
+
+
+def _between(spans: tuple[Span, ...], start: int, end: int) -> tuple[Span, ...]:
+    """Take those of ascending spans that lie in a statement; one that goes on behind it is cut."""
+    first = bisect_left(spans, start, key=lambda span: span.end - 1)
+    last = bisect_left(spans, end, key=lambda span: span.start)
+    return tuple(
+        span if start <= span.start and span.end <= end else Span(max(span.start, start), min(span.end, end))
+        for span in spans[first:last]
+    )
+
+
+def _after(kind: str, node: Node, catalog: Catalog) -> Catalog:
+    """Give the catalog as it is for what follows in the same text."""
+    made: tuple[str, ...] = ()
+    if kind == "CreateFunctionStmt":
+        made = nodes.strings(node["funcname"])[-1:]
+    elif kind == "RenameStmt":
+        made = (node["newname"],)
+    return replace(catalog, user_functions=catalog.user_functions.union(made)) if made else catalog
+
+
+class Analyst:
+    """Analyses texts, and remembers the answers to those it saw last."""
+
+    def __init__(self, limit: int = REMEMBERED) -> None:
+        """Remember about `limit` bytes of texts and answers."""
+        self._limit = limit
+        self._size = 0
+        self._known: OrderedDict[tuple[str, bytes], tuple[Parsed | Unsupported, int]] = OrderedDict()
+
+    def analyse(self, text: bytes, catalog: Catalog) -> Parsed | Unsupported:
+        """Say what `text` does to a target with this catalog."""
+        key = (catalog.version, text)
+        known = self._known.get(key)
+        if known is not None:
+            self._known.move_to_end(key)
+            return known[0]
+        result = analyse(text, catalog)
+        self._remember(key, result)
+        return result
+
+    def _remember(self, key: tuple[str, bytes], result: Parsed | Unsupported) -> None:
+        size = _weight(key[1], result)
+        if size > self._limit:
+            return
+        self._known[key] = (result, size)
+        self._size += size
+        while self._size > self._limit:
+            self._size -= self._known.popitem(last=False)[1][1]
+
+
+def _weight(text: bytes, result: Parsed | Unsupported) -> int:
+    """Estimate what a remembered answer takes, in bytes."""
+    size = len(text) + 500
+    if isinstance(result, Parsed):
+        for analysis in result.statements:
+            size += 500 + 250 * len(analysis.operations) + 120 * len(analysis.literals)
+    return size

@@ -1,0 +1,121 @@
+"""What analysis must know of a target: which names are not the built-in ones, and which of those are vouched for.
+
+The gateway sends `QUERY` over its own connection when a session starts, and again after a statement that may have
+changed the answer; `catalog` makes a value of the rows. Two targets that answer alike have the same `version`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+NONE: Final[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The names of one target's own functions, operators and types, as far as a statement can call them.
+
+    `registered` holds `schema.name` of functions that the administrator vouched for, of whatever arguments.
+    """
+
+    user_functions: frozenset[str] = NONE
+    registered: frozenset[str] = NONE
+    version: str = ""
+    #: Those of them that somebody has put into `pg_catalog`.
+    added: frozenset[str] = NONE
+    #: Those of them that take one argument, which may be a row.
+    row_functions: frozenset[str] = NONE
+    #: Names of which every function is registered, whatever its schema.
+    clean: frozenset[str] = NONE
+    #: Operators that run SQL or a procedural language.
+    user_operators: frozenset[str] = NONE
+    #: Types to which a cast runs SQL or a procedural language: by a cast of their own, or by a domain's check.
+    user_types: frozenset[str] = NONE
+
+
+#: Rows of (kind, schema, name, language, volatility, takes a row), all text.
+QUERY: Final = """
+SELECT 'function', n.nspname, p.proname, l.lanname, p.provolatile::pg_catalog.text,
+       CASE WHEN p.pronargs OPERATOR(pg_catalog.>=) 1
+             AND p.pronargs OPERATOR(pg_catalog.-) p.pronargdefaults OPERATOR(pg_catalog.<=) 1
+             AND t.typtype OPERATOR(pg_catalog.=) ANY ('{c,d,p}'::pg_catalog."char"[]) THEN 't' ELSE 'f' END
+FROM pg_catalog.pg_proc p
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
+JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
+LEFT JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) p.proargtypes[0]
+WHERE p.oid OPERATOR(pg_catalog.>=) 16384 OR n.nspname OPERATOR(pg_catalog.<>) 'pg_catalog'
+UNION ALL
+SELECT 'operator', n.nspname, o.oprname, l.lanname, p.provolatile::pg_catalog.text, 'f'
+FROM pg_catalog.pg_operator o
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) o.oprnamespace
+JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) o.oprcode
+JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
+WHERE o.oid OPERATOR(pg_catalog.>=) 16384
+UNION ALL
+SELECT 'type', n.nspname, t.typname, l.lanname, p.provolatile::pg_catalog.text, 'f'
+FROM pg_catalog.pg_cast c
+JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) c.casttarget
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
+JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) c.castfunc
+JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
+WHERE c.oid OPERATOR(pg_catalog.>=) 16384 AND t.oid OPERATOR(pg_catalog.>=) 16384
+UNION ALL
+SELECT 'type', n.nspname, t.typname, l.lanname, p.provolatile::pg_catalog.text, 'f'
+FROM pg_catalog.pg_constraint c
+JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) c.contypid
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
+JOIN pg_catalog.pg_depend d ON d.objid OPERATOR(pg_catalog.=) c.oid
+ AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass
+ AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) d.refobjid
+JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
+""".strip()
+
+#: Languages whose code runs no SQL that somebody could have written into the target.
+_MACHINE: Final = frozenset({"c", "internal"})
+_IDENTIFIER: Final = re.compile(r'"((?:[^"]|"")+)"|([^".(\s]+)')
+
+
+def catalog(rows: Iterable[Sequence[str]], registered: Iterable[str] = ()) -> Catalog:
+    """Make the catalog from the rows of `QUERY` and the functions of the target's configuration (`public.f(text)`)."""
+    ordered = sorted(tuple(row) for row in rows)
+    vouched = frozenset(qualified(name) for name in registered)
+    functions = [row for row in ordered if row[0] == "function"]
+    names = frozenset(row[2] for row in functions)
+    doubtful = frozenset(row[2] for row in functions if f"{row[1]}.{row[2]}" not in vouched)
+    coded = [row for row in ordered if row[0] != "function" and row[3] not in _MACHINE]
+    return Catalog(
+        user_functions=names,
+        registered=vouched,
+        version=_digest(ordered, vouched),
+        added=frozenset(row[2] for row in functions if row[1] == "pg_catalog"),
+        row_functions=frozenset(row[2] for row in functions if row[5] == "t"),
+        clean=names - doubtful,
+        user_operators=frozenset(row[2] for row in coded if row[0] == "operator"),
+        user_types=frozenset(row[2] for row in coded if row[0] == "type"),
+    )
+
+
+def qualified(name: str) -> str:
+    """Read `schema.name(arguments)` as the configuration has it: folded unless quoted, without the arguments."""
+    parts: list[str] = []
+    rest = name.strip()
+    while (match := _IDENTIFIER.match(rest)) is not None:
+        quoted, plain = match.groups()
+        parts.append(plain.lower() if plain is not None else quoted.replace('""', '"'))
+        rest = rest[match.end() :]
+        if not rest.startswith("."):
+            break
+        rest = rest[1:]
+    return ".".join(parts[-2:])
+
+
+def _digest(rows: Iterable[tuple[str, ...]], registered: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for row in (*rows, ("registered", *sorted(registered))):
+        digest.update(b"".join(b"%d:%s" % (len(part), part) for part in (text.encode() for text in row)) + b"\n")
+    return digest.hexdigest()
