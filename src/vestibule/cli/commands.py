@@ -28,6 +28,7 @@ class Command:
 
 
 COMMANDS: Final[Mapping[str, Command]] = {
+    "serve": Command("serve:serve", "Run the gateway.", "vestibule serve --config /etc/vestibule/vestibule.yaml"),
     "policy": Command("policy:app", "Check and explain the policy file."),
 }
 

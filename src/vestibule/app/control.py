@@ -1,0 +1,251 @@
+"""The control process: it records that it starts, lets the policy take effect, then opens the doors.
+
+The order of `serve` is the order of promises: the journal and what an earlier run left open, the policy as evidence,
+then those who serve. The end is the same backwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import structlog
+import uvloop
+from fastapi import FastAPI
+
+from vestibule.app.data import open_journal, started, wall_clock
+from vestibule.control.api import application
+from vestibule.control.api.sign_in import SignIn
+from vestibule.control.desk import Desk
+from vestibule.control.policy import PolicyKeeper
+from vestibule.control.web import Web
+from vestibule.control.workers import Launch, Workers
+from vestibule.evidence.heartbeat import EVERY, heartbeat
+from vestibule.identity.fetch import Fetcher
+from vestibule.identity.login import LoginService
+from vestibule.identity.oidc import RelyingParty
+from vestibule.identity.provider import Provider
+from vestibule.identity.proving import Prover
+from vestibule.model.identity import Identity
+from vestibule.model.names import SECOND
+from vestibule.model.record import Json, Kind, Record
+from vestibule.policy.document import Policy
+from vestibule.policy.document import Provider as PolicyProvider
+from vestibule.policy.engine import Engine
+from vestibule.server import sockets
+from vestibule.settings import Settings, read_policy
+from vestibule.stores.data_keys import open_data_keys
+from vestibule.stores.database import open_database
+from vestibule.stores.logins import LoginStore
+from vestibule.stores.segments import Journal
+from vestibule.vault import Vault
+
+log = structlog.get_logger(__name__)
+
+CONTROL: Final = "control"
+SWEEP_EVERY: Final = 5.0
+#: Seconds that sessions get to end when the gateway stops.
+DRAIN: Final = 10.0
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    os.umask(0o077)
+    uvloop.run(ControlProcess(settings).serve())
+
+
+class ControlProcess:
+    """Everything that the control process holds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._began = time.monotonic()
+        self._vault = Vault()
+        self._stop = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Start, serve, and stop when told to."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        async with AsyncExitStack() as stack:
+            await self._open_evidence(stack)
+            await self._open_identity(stack)
+            listening = stack.enter_context(self._listen())
+            await self._open_doors(stack, listening)
+            log.info("serving", postgres=str(self._settings.listeners.postgres.address), url=self._settings.public_url)
+            await self._stop.wait()
+            log.info("stopping")
+
+    # --- evidence ----------------------------------------------------------------------------------------------------
+
+    async def _open_evidence(self, stack: AsyncExitStack) -> None:
+        settings = self._settings
+        for folder in (settings.data, settings.data / "journal", settings.data / "keys"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._journal = open_journal(settings, CONTROL, asyncio.get_running_loop().call_soon_threadsafe)
+        stack.push_async_callback(asyncio.to_thread, self._journal.close)
+        self._engine = await open_database(settings.data / "state.sqlite")
+        stack.push_async_callback(self._engine.dispose)
+        self._keys = await open_data_keys(self._engine, settings.data / "keys" / "kek")
+        await self._journal.commit(Record(Kind.NODE_STARTED, {**started(settings), **_found(self._journal)}))
+        stack.push_async_callback(self._record_stop)
+        self._policy = PolicyKeeper(settings.policy, self._persist, wall_clock)
+        read_policy(settings)
+        self._policy_engine = Engine(await self._policy.begin(None))
+        self._storage_key_id, self._storage_key = await self._keys.token_key()
+
+    async def _persist(self, record: Record) -> None:
+        await self._journal.commit(record)
+
+    async def _record_stop(self) -> None:
+        members: dict[str, Json] = {"cause": "operator", "open_sessions": 0, "queue_empty": True}
+        with contextlib.suppress(Exception):
+            await self._journal.commit(Record(Kind.NODE_STOPPED, members))
+
+    # --- identity ----------------------------------------------------------------------------------------------------
+
+    async def _open_identity(self, stack: AsyncExitStack) -> None:
+        logins = LoginStore(self._engine)
+        parties = {party.provider.name: party for party in self._parties(self._policy.policy)}
+        self._logins = LoginService(parties, logins, self._journal, wall_clock, self._settings.public_url)
+        self._logins.on_revoked(self._revoked)
+        stack.push_async_callback(self._logins.close)
+        self._prover = Prover(logins, wall_clock)
+
+    def _parties(self, policy: Policy) -> Iterator[RelyingParty]:
+        for provider in policy.providers:
+            known = self._provider(provider)
+            fetcher = Fetcher(known.ca, insecure_loopback_http=known.insecure_loopback_http)
+            redirect = f"{self._settings.public_url}/login/callback/{provider.name}"
+            yield RelyingParty(known, redirect, fetcher, wall_clock, time.monotonic)
+
+    def _provider(self, provider: PolicyProvider) -> Provider:
+        own = self._settings.providers.get(provider.name)
+        secret = None if own is None or own.client_secret is None else self._vault.read(own.client_secret).decode()
+        return Provider(
+            name=provider.name,
+            issuer=provider.issuer,
+            client_id=provider.client_id,
+            client_secret=secret,
+            name_claim=provider.name_claim,
+            groups_claim=provider.groups_claim,
+            scopes=provider.scopes,
+            algorithms=frozenset(provider.algorithms),
+            leeway=provider.leeway_us // SECOND,
+            max_token_age=provider.max_token_age_us // SECOND,
+            login_life=provider.login_max_us // SECOND,
+            ca=None if own is None or own.ca is None else str(own.ca),
+            insecure_loopback_http=self._settings.insecure_loopback_http,
+        )
+
+    def _revoked(self, login: object, cause: str, token: object = None) -> None:
+        params = {"login": str(login), "cause": cause, "token": None if token is None else str(token)}
+        self._spawn(self._workers.tell("revoked", params))
+
+    # --- doors -------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _listen(self) -> Iterator[tuple[socket.socket, socket.socket]]:
+        listeners = self._settings.listeners
+        with sockets.listen(listeners.postgres.address) as data, sockets.listen(listeners.control.address) as control:
+            yield data, control
+
+    async def _open_doors(self, stack: AsyncExitStack, listening: tuple[socket.socket, socket.socket]) -> None:
+        data, control = listening
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._desk = Desk(self._prover, self._keys, self._policy_json, self._may_open, self._cancel)
+        self._workers = Workers(Launch(self._command, [data]), self._desk.handlers, self._lost)
+        stack.push_async_callback(self._workers.stop, DRAIN)
+        await self._workers.start(self._settings.workers)
+        web = Web(
+            self._application(), self._settings.listeners.control.certificate, self._settings.listeners.control.key
+        )
+        await web.start(control)
+        stack.push_async_callback(web.stop)
+        stack.callback(self._end_tasks)
+        for work in (self._policy.watch(self._apply), self._beat(), self._sweep()):
+            self._spawn(work)
+
+    def _command(self, worker: int, bus: int, listening: Sequence[int]) -> Sequence[str]:
+        settings = str(self._settings.path)
+        return [sys.executable, "-m", "vestibule.app.data", settings, str(worker), str(bus), *map(str, listening)]
+
+    def _application(self) -> FastAPI:
+        sign_in = SignIn(self._logins, self._prover, self._settings.public_url, self._may_use)
+        return application(sign_in, lambda: self._workers.are_ready)
+
+    def _may_use(self, identity: Identity) -> Collection[str]:
+        return [target.name for target in self._policy_engine.targets_of(identity)]
+
+    def _may_open(self) -> bool:
+        return self._journal.admits_sessions
+
+    async def _cancel(self, key: str) -> object:
+        return await self._workers.tell("cancel", {"key": key})
+
+    async def _lost(self, worker: int) -> None:
+        """Clean up after a data process that has died."""
+        self._desk.forget(worker)
+
+    # --- policy ------------------------------------------------------------------------------------------------------
+
+    def _policy_json(self) -> Mapping[str, str]:
+        policy = self._policy.policy
+        return {
+            "text": policy.text.decode(),
+            "digest": policy.digest,
+            "storage_key_id": self._storage_key_id,
+            "storage_key": self._storage_key.hex(),
+        }
+
+    async def _apply(self, policy: Policy) -> None:
+        self._policy_engine = Engine(policy)
+        self._logins.serve({party.provider.name: party for party in self._parties(policy)})
+        await self._workers.tell("policy", self._policy_json())
+
+    # --- what recurs -------------------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        beat = 0
+        while True:
+            measured: dict[str, Json] = {
+                "queue_depth": self._journal.waiting,
+                "journal_free_bytes": self._journal.free_bytes,
+                "mono_us": int((time.monotonic() - self._began) * SECOND),
+            }
+            self._journal.append([heartbeat(beat, (), measured)])
+            beat += 1
+            await asyncio.sleep(EVERY)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            try:
+                await self._logins.sweep()
+            except Exception as error:  # noqa: BLE001 - the next sweep tries again
+                log.error("sweep_failed", error=type(error).__name__)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _end_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+
+def _found(journal: Journal) -> Mapping[str, Json]:
+    found: dict[str, Json] = {"clean": journal.clean}
+    if (previous := journal.previous) is not None:
+        found["previous"] = {"epoch": previous.epoch, "n": previous.n, "leaf": previous.leaf.hex()}
+    return found
