@@ -12,7 +12,7 @@ from vestibule.model.errors import ConfigurationError
 from vestibule.model.statement import Impact
 from vestibule.model.target import Address, Credential, RegisteredFunction, TargetTls
 from vestibule.policy.access import Selector, SessionLimits
-from vestibule.policy.document import Policy, PolicyError, diff, load
+from vestibule.policy.document import TEXT_LIMIT, Policy, PolicyError, diff, load
 from vestibule.policy.guardrails import EVERY_IMPACT
 
 HOUR = 3_600_000_000
@@ -131,6 +131,14 @@ def test_a_smaller_policy_is_enough_and_denies() -> None:
 def test_a_policy_may_be_a_mapping_only() -> None:
     assert refused("[a]") == "policy.yaml:1:1: must be a mapping of keys to values"
     assert refused("") == "policy.yaml:1:1: the file is empty"
+
+
+def test_a_policy_fits_into_one_record() -> None:
+    room = TEXT_LIMIT - len(HEAD)
+    assert load((HEAD + "#" * room).encode(), "policy.yaml")
+    assert refused(HEAD + "#" * (room + 1)) == (
+        "policy.yaml:1:1: the policy has 40961 bytes; its text is recorded as evidence, which takes 40960 at most"
+    )
 
 
 def test_a_diff_names_both_versions_and_shows_what_changed() -> None:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
 
 from vestibule.model.names import Digest, GroupName, RuleName, TargetName
 from vestibule.model.statement import Impact
@@ -19,7 +20,11 @@ from vestibule.policy.access import AccessEntry, Selector, SessionLimits
 from vestibule.policy.checks import faults, warnings
 from vestibule.policy.guardrails import EVERY_IMPACT, Guardrail, Match
 from vestibule.policy.reading import InvalidFile, check
-from vestibule.policy.source import Faulty, Problem, Source, parse
+from vestibule.policy.source import Faulty, Place, Problem, Source, parse
+
+
+#: A policy's whole text is evidence, and one record must hold it.
+TEXT_LIMIT: Final = 40 * 1024
 
 
 class PolicyError(InvalidFile):
@@ -59,6 +64,11 @@ class Policy:
 def load(text: bytes, filename: str) -> Policy:
     """Read a policy; raise `PolicyError` with everything that is wrong in it."""
     try:
+        if len(text) > TEXT_LIMIT:
+            message = (
+                f"the policy has {len(text)} bytes; its text is recorded as evidence, which takes {TEXT_LIMIT} at most"
+            )
+            raise Faulty(Problem(Place(1, 1), message))
         source = parse(text)
         document = check(schema.Document, source, schema.LATER)
         if problems := tuple(faults(document, source)):
