@@ -22,7 +22,6 @@ from vestibule.policy.guardrails import EVERY_IMPACT, Guardrail, Match
 from vestibule.policy.reading import InvalidFile, check
 from vestibule.policy.source import Faulty, Place, Problem, Source, parse
 
-
 #: A policy's whole text is evidence, and one record must hold it.
 TEXT_LIMIT: Final = 40 * 1024
 
