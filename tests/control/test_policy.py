@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.policies import HEAD, RULES
-from vestibule.control.policy import LIMIT, PolicyKeeper
+from vestibule.control.policy import PolicyKeeper
 from vestibule.model.errors import ConfigurationError, EvidenceUnavailable
 from vestibule.model.names import Instant
 from vestibule.model.record import Kind, Record
-from vestibule.policy.document import Policy
+from vestibule.policy.document import TEXT_LIMIT, Policy
 
 BANK = HEAD + RULES
 NOW = Instant(1_700_000_000_000_000)
@@ -91,7 +91,7 @@ def test_a_policy_that_cannot_take_effect_changes_nothing(tmp_path: Path, spoil:
             case "missing":
                 path.unlink()
             case "huge":
-                path.write_text(BANK + "#" * LIMIT)
+                path.write_text(BANK + "#" * TEXT_LIMIT)
             case "full":
                 path.write_text(BANK + "\n# reviewed\n")
                 journal.is_full = True

@@ -17,12 +17,10 @@ import structlog
 from vestibule.model.errors import ConfigurationError, EvidenceUnavailable
 from vestibule.model.names import Instant, stamp
 from vestibule.model.record import Kind, Record
-from vestibule.policy.document import Policy, diff, load
+from vestibule.policy.document import TEXT_LIMIT, Policy, diff, load
 
 log = structlog.get_logger(__name__)
 
-#: A policy's whole text is evidence, and one record must hold it.
-LIMIT: Final = 40 * 1024
 LOOK_EVERY: Final = 1.0
 
 Persist = Callable[[Record], Awaitable[None]]
@@ -91,10 +89,6 @@ class PolicyKeeper:
             text = self._path.read_bytes()
         except OSError as error:
             raise ConfigurationError(f"{self._path}: cannot be read: {error.strerror}") from None
-        if len(text) > LIMIT:
-            raise ConfigurationError(
-                f"{self._path}: {len(text)} bytes; a policy may have {LIMIT}: its whole text is recorded as evidence"
-            )
         return load(text, str(self._path))
 
     def _record(self, policy: Policy, old: Policy | None, previous: str | None) -> Record:
@@ -103,6 +97,6 @@ class PolicyKeeper:
         members = {"policy": policy.digest, "text": text, "source": "file", "effective_at": stamp(self._now())}
         if previous is not None:
             members["previous"] = previous
-        if changes and len(changes.encode()) + len(text.encode()) < LIMIT:
+        if changes and len(changes.encode()) + len(text.encode()) < TEXT_LIMIT:
             members["diff"] = changes
         return Record(Kind.POLICY_APPLIED, members)
