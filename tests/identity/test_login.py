@@ -15,8 +15,9 @@ from tests.support.hostile_issuer import CLIENT_ID, CLIENT_SECRET, HostileIssuer
 from tests.support.identities import CLIENT, HOUR, Clock, MemoryJournal, bytes_in, fresh_database
 from vestibule.identity.failure import Failure, LoginRefused
 from vestibule.identity.fetch import Fetcher
+from vestibule.identity.handover import challenge
 from vestibule.identity.login import Answer, Begun, Issued, LoginService, Loopback, Return
-from vestibule.identity.oidc import RelyingParty, challenge
+from vestibule.identity.oidc import RelyingParty
 from vestibule.identity.provider import Provider
 from vestibule.identity.proving import Prover
 from vestibule.model.errors import EvidenceUnavailable

@@ -29,7 +29,7 @@ from tests.support.hostile_issuer import (
 from vestibule.identity.claims import Subject
 from vestibule.identity.failure import Failure, LoginRefused
 from vestibule.identity.fetch import Fetcher
-from vestibule.identity.oidc import RelyingParty, Tokens, challenge
+from vestibule.identity.oidc import RelyingParty, Tokens
 from vestibule.identity.provider import Provider
 from vestibule.model.names import Instant
 
@@ -106,11 +106,6 @@ async def test_an_authorization_address_keeps_its_own_query(bench: Bench) -> Non
     )
 
     assert (await bench.party.authorization_url("s", NONCE, VERIFIER)).startswith(f"{address}&response_type=code&")
-
-
-async def test_the_challenge_is_that_of_the_rfc() -> None:
-    # RFC 7636, appendix B
-    assert challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk") == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
 
 async def test_code_verifier_and_secret_go_to_the_token_endpoint(bench: Bench) -> None:

@@ -36,6 +36,7 @@ class Failure(StrEnum):
     PROVIDER = "provider_unavailable"
     DISCOVERY = "discovery"
     TOO_MANY = "too_many"
+    TOKEN = "token"
 
 
 class LoginRefused(VestibuleError):

@@ -23,7 +23,8 @@ from vestibule.identity import events
 from vestibule.identity.claims import Subject
 from vestibule.identity.events import Recorder
 from vestibule.identity.failure import Failure, LoginRefused
-from vestibule.identity.oidc import RelyingParty, challenge
+from vestibule.identity.handover import challenge
+from vestibule.identity.oidc import RelyingParty
 from vestibule.identity.one_time import OneTime
 from vestibule.identity.ports import Journal, Logins, Revoked
 from vestibule.identity.tokens import digest, new_token
@@ -142,10 +143,14 @@ class LoginService:
 
     # Logging in
 
-    async def begin(self, provider: str, loopback: Loopback | None, client: Peer) -> Begun:
-        """Begin a log-in at `provider`, for a command line or for the browser itself."""
+    async def begin(self, provider: str, loopback: Loopback | None, client: Peer, binding: str = "") -> Begun:
+        """Begin a log-in at `provider`, for a command line or for the browser itself.
+
+        `binding` is the secret of the browser's earlier log-in, so that two windows do not undo each other.
+        """
         party = self._party(provider)
-        nonce, verifier, binding = (secrets.token_urlsafe(32) for _ in range(3))
+        nonce, verifier, fresh = (secrets.token_urlsafe(32) for _ in range(3))
+        binding = binding if len(binding) == len(fresh) else fresh
         pending = _Pending(provider, nonce, verifier, digest(binding.encode()), loopback)
         try:
             state = self._pending.put(pending, client.ip, self._now())
@@ -218,6 +223,10 @@ class LoginService:
     async def revoke_login(self, login: UUID, client: Peer | None = None) -> bool:
         """End a login on an administrator's word; False if there is none."""
         return await self._end(login, "revoked", events.revocation_received, client)
+
+    def refused(self, client: Peer) -> None:
+        """Note that a token which somebody showed to the API was not accepted."""
+        self._recorder.failed(Failure.TOKEN, client, self._now())
 
     async def sweep(self) -> None:
         """Tell of logins that have expired since the last time, and forget what is over."""

@@ -8,8 +8,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,6 +18,7 @@ from vestibule.identity import claims as check
 from vestibule.identity.cached import Cached, Held
 from vestibule.identity.failure import Failure, LoginRefused
 from vestibule.identity.fetch import Fetcher
+from vestibule.identity.handover import challenge
 from vestibule.identity.jose import Unverified, read_object, take_apart, verify
 from vestibule.identity.keys import KeySet, read_key_set, usable
 from vestibule.identity.provider import Metadata, Provider, discovery_url, read_metadata
@@ -162,11 +162,6 @@ class RelyingParty:
             raise LoginRefused(Failure.SHAPE, "the provider's user info is about somebody else")
         wanted = _ADDED | {self.provider.name_claim, self.provider.groups_claim}
         return {**{name: info[name] for name in wanted & info.keys()}, **claims}
-
-
-def challenge(verifier: str) -> str:
-    """Make the S256 challenge of a verifier (RFC 7636, 4.2)."""
-    return urlsafe_b64encode(hashlib.sha256(verifier.encode(errors="replace")).digest()).rstrip(b"=").decode()
 
 
 def _verify_with(held: Held[KeySet], unverified: Unverified) -> Mapping[str, Any]:
