@@ -23,7 +23,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
-from vestibule.control.api import pages
+from vestibule.control import pages
 from vestibule.control.api.guarded import GuardedRoute, Problem, problem_of, problems
 from vestibule.identity.failure import Failure, LoginRefused
 from vestibule.identity.handover import CLIENT_ID

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vestibule.control.api import pages
+from vestibule.control import pages
 
 EVIL = "\"><script>alert(1)</script>'&<img src=x onerror=alert(1)>"
 
