@@ -53,8 +53,13 @@ class Workers:
         launch: Launch,
         handlers: Callable[[int], Mapping[str, Handler]],
         lost: Callable[[int], Awaitable[None]],
+        patience: float = 10.0,
     ) -> None:
-        """Start with none; `handlers` serve what each asks, `lost` cleans up after one."""
+        """Start with none; `handlers` serve what each asks, `lost` cleans up after one that died.
+
+        One that has not answered after `patience` seconds is killed.
+        """
+        self._patience = patience
         self._launch, self._handlers, self._lost = launch, handlers, lost
         self._workers: dict[int, _Worker] = {}
         self._keepers: dict[int, asyncio.Task[None]] = {}
@@ -79,7 +84,7 @@ class Workers:
 
     async def _tell(self, worker: _Worker, method: str, params: Params) -> Json:
         try:
-            return await worker.peer.call(method, params)
+            return await worker.peer.call(method, params, self._patience)
         except BusError as error:
             log.error("data_process_does_not_answer", worker=worker.number, method=method, error=str(error))
             _kill(worker.process)
@@ -132,6 +137,9 @@ class Workers:
             task.cancel()
         if ready not in done:
             _kill(worker.process)
+            await worker.process.wait()
+            worker.peer.close()
+            self._workers.pop(worker.number, None)
             raise WorkerFailed(f"data process {worker.number} did not start; its own messages say why")
 
     async def _keep(self, worker: _Worker) -> None:

@@ -1,0 +1,124 @@
+"""Data processes are watched: real child processes, killed for real."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from vestibule.control.workers import Launch, WorkerFailed, Workers
+
+CHILD = """
+import asyncio, os, socket, sys
+from vestibule.bus import Peer, connect
+
+async def main(number, bus):
+    peer = Peer()
+    peer.on("ping", lambda params: {"number": number, "pid": os.getpid()})
+    peer.on("hang", lambda params: asyncio.sleep(60))
+    peer.on("drain", lambda params: {})
+    await connect(socket.socket(fileno=bus), peer)
+    answer = await peer.call("hello", {"worker": number, "pid": os.getpid()})
+    if answer.get("behave") == "die":
+        raise SystemExit(7)
+    peer.notify("ready", {"worker": number})
+    await peer.closed.wait()
+
+asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+"""
+
+
+class Node:
+    """A node's workers, and what became of them."""
+
+    def __init__(self, behave: str = "well") -> None:
+        self.behave = behave
+        self.lost: list[int] = []
+        self.workers = Workers(Launch(self.command, []), lambda _: {"hello": self.hello}, self.clean_up, 1.0)
+
+    def command(self, number: int, bus: int, _: Sequence[int]) -> Sequence[str]:
+        return [sys.executable, "-c", CHILD, str(number), str(bus)]
+
+    def hello(self, _: object) -> dict[str, str]:
+        return {"behave": self.behave}
+
+    async def clean_up(self, number: int) -> None:
+        self.lost.append(number)
+
+    async def pids(self) -> list[int]:
+        answers = await self.workers.tell("ping", {})
+        return [answer["pid"] for answer in answers if isinstance(answer, dict)]  # type: ignore[misc] - the child's own numbers
+
+    async def pid_other_than(self, old: int) -> int:
+        async with asyncio.timeout(20):
+            while True:
+                found = await self.pids()
+                if found and found[0] != old and self.workers.are_ready:
+                    return found[0]
+                await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def running(count: int = 1) -> AsyncIterator[Node]:
+    node = Node()
+    await node.workers.start(count)
+    try:
+        yield node
+    finally:
+        await node.workers.stop(1.0)
+
+
+def test_every_data_process_is_told() -> None:
+    async def scene() -> list[int]:
+        async with running(2) as node:
+            assert node.workers.are_ready
+            return await node.pids()
+
+    assert len(set(asyncio.run(scene()))) == 2
+
+
+def test_one_that_is_killed_is_cleaned_up_after_and_started_again() -> None:
+    async def scene() -> tuple[list[int], bool]:
+        async with running() as node:
+            [first] = await node.pids()
+            os.kill(first, signal.SIGKILL)
+            await node.pid_other_than(first)
+            return node.lost, node.workers.are_ready
+
+    lost, ready = asyncio.run(scene())
+    assert lost == [0]
+    assert ready
+
+
+def test_one_that_does_not_answer_is_killed() -> None:
+    async def scene() -> list[int]:
+        async with running() as node:
+            [first] = await node.pids()
+            assert await node.workers.tell("hang", {}) == [None]
+            await node.pid_other_than(first)
+            return node.lost
+
+    assert asyncio.run(scene()) == [0]
+
+
+def test_one_that_does_not_start_is_an_error_and_not_a_wait() -> None:
+    async def scene() -> None:
+        await Node("die").workers.start(1)
+
+    with pytest.raises(WorkerFailed, match="did not start"):
+        asyncio.run(scene())
+
+
+def test_all_end_when_the_node_stops() -> None:
+    async def scene() -> int:
+        async with running() as node:
+            [pid] = await node.pids()
+        return pid
+
+    assert not Path(f"/proc/{asyncio.run(scene())}").exists()
