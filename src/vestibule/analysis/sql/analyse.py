@@ -23,7 +23,7 @@ from vestibule.model.statement import Analysis, Impact, Operation, Parsed, Span,
 
 __all__ = ["Analyst", "analyse", "small"]
 
-STATEMENTS: Final = 10_000
+STATEMENTS: Final = 4_096
 OPERATIONS: Final = 4_096
 REMEMBERED: Final = 64 << 20
 

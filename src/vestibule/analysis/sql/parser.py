@@ -32,8 +32,10 @@ STACK: Final = 4 << 20
 LITERALS: Final = 8_192
 
 _MESSAGE: Final = 300
-#: The scanner reads a run of operator characters again for each operator or nested comment in it: 4 s for 32 KiB.
-_RUN: Final = re.compile(rb"[-+*/<>=~!@#%^&|`?]{128}")
+#: The scanner reads a run of operator characters again for each operator or nested comment in it: the square of the
+#: run's length, 4 s for 32 KiB [measured]. `_SQUARE` is half a second for each of the three times a text is scanned.
+_RUN: Final = re.compile(rb"[-+*/<>=~!@#%^&|`?]{128,}+")
+_SQUARE: Final = 1 << 28
 _UNSUSPECTED: Final = 1_024
 _STATEMENTS: Final = 256
 
@@ -58,7 +60,7 @@ def small(text: bytes) -> bool:
 
 def parse(text: bytes) -> list[Node] | Unsupported:
     """Give the statements of `text` as the parser's raw nodes, or say why it has none."""
-    refusal = _refuse(text)
+    refusal = refuse(text) or _weigh(text)
     if refusal is not None:
         return refusal
     result = lib.pg_query_parse(text)
@@ -71,7 +73,8 @@ def parse(text: bytes) -> list[Node] | Unsupported:
     try:
         statements: list[Node] = orjson.loads(tree)["stmts"]
     except orjson.JSONDecodeError as error:
-        return TOO_DEEP if "depth" in error.msg else _not_utf8()
+        # What is not wrong with the text is wrong with its size: too deep, or too large for the memory there is.
+        return _not_utf8() if "UTF-8" in error.msg else TOO_DEEP
     return statements
 
 
@@ -102,7 +105,8 @@ def fingerprint(text: bytes) -> str:
         lib.pg_query_free_fingerprint_result(result)
 
 
-def _refuse(text: bytes) -> Unsupported | None:
+def refuse(text: bytes) -> Unsupported | None:
+    """Say why a text is not even parsed."""
     if len(text) > LARGEST:
         return Unsupported(
             "54000",
@@ -115,6 +119,12 @@ def _refuse(text: bytes) -> Unsupported | None:
         text.decode()
     except UnicodeDecodeError:
         return _not_utf8()
+    return None
+
+
+def _weigh(text: bytes) -> Unsupported | None:
+    if len(text) > _UNSUSPECTED and sum(len(run) ** 2 for run in _RUN.findall(text)) > _SQUARE:
+        return TOO_DEEP
     return None
 
 
