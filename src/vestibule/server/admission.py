@@ -1,0 +1,100 @@
+"""Who may wait at the door: connections that have not yet offered a proof, bounded in number.
+
+1. A full house never turns a newcomer away: it drops the one that has waited longest. A log-in takes milliseconds, so
+   whoever waits longest is idle or hostile.
+2. The bound of one source address comes first, so that a flood from one address costs that address alone.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+
+
+class Slot:
+    """One waiting connection's place; `evict` cuts the connection."""
+
+    __slots__ = ("_admission", "evict", "source")
+
+    def __init__(self, admission: Admission, source: str, evict: Callable[[], None]) -> None:
+        self._admission = admission
+        self.source = source
+        self.evict = evict
+
+    def release(self) -> None:
+        """Give the place back; the connection no longer waits, or is gone."""
+        self._admission.leave(self)
+
+
+class Admission:
+    """Counts the connections that wait, over all and for each source."""
+
+    def __init__(self, total: int, per_source: int) -> None:
+        """Bound both counts."""
+        self._total, self._per_source = total, per_source
+        self._sources: dict[str, dict[Slot, None]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def enter(self, ip: str, evict: Callable[[], None]) -> Slot:
+        """Take a place, which may cost another connection its own."""
+        source = source_of(ip)
+        waiting = self._sources.get(source, {})
+        if len(waiting) >= self._per_source:
+            self._evict_oldest(waiting)
+        elif self._count >= self._total:
+            self._evict_oldest(max(self._sources.values(), key=len))
+        slot = Slot(self, source, evict)
+        self._sources.setdefault(source, {})[slot] = None
+        self._count += 1
+        return slot
+
+    def leave(self, slot: Slot) -> None:
+        """Give a place back; twice is no error."""
+        waiting = self._sources.get(slot.source)
+        if waiting is None or slot not in waiting:
+            return
+        del waiting[slot]
+        self._count -= 1
+        if not waiting:
+            del self._sources[slot.source]
+
+    def _evict_oldest(self, waiting: dict[Slot, None]) -> None:
+        oldest = next(iter(waiting))
+        self.leave(oldest)
+        oldest.evict()
+
+
+def source_of(ip: str) -> str:
+    """Name who is counted together: an IPv4 address, or the /64 that an IPv6 host may choose from at will."""
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        return ip
+    if address.version == 4:
+        return ip
+    return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+
+
+class Allowance:
+    """A bucket of tokens for each source: `burst` at once, `rate` a second after that."""
+
+    #: Sources that are remembered; the least recently used is forgotten first, and starts with a full bucket again.
+    REMEMBERED = 10_000
+
+    def __init__(self, burst: int, rate: float, monotonic: Callable[[], float]) -> None:
+        """Start with full buckets."""
+        self._burst, self._rate, self._monotonic = burst, rate, monotonic
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, ip: str) -> bool:
+        """Use one token of the source's bucket, if there is one."""
+        now, source = self._monotonic(), source_of(ip)
+        left, since = self._buckets.pop(source, (float(self._burst), now))
+        left = min(self._burst, left + (now - since) * self._rate)
+        self._buckets[source] = (left - 1 if left >= 1 else left, now)
+        if len(self._buckets) > self.REMEMBERED:
+            del self._buckets[next(iter(self._buckets))]
+        return left >= 1

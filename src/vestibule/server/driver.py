@@ -1,0 +1,458 @@
+"""The pump: one conversation's relay, its two doors and everything its effects ask for.
+
+1. Effects are carried out in order, and none of them waits. Events that an effect causes at once are queued, never
+   handled inside the one that caused them.
+2. All `Persist` of one `handle` are one batch. A `Send`, `Dial` or `Cancel` goes ahead once the batch of its record is
+   durable. One that names a record that was never persisted here closes the session: doubt refuses.
+3. A failed batch: what waited for it and what is behind it on that side is dropped, then the relay is told
+   (`Unrecorded`) before anything else.
+4. Each side is read only while the other has room. The client is not read either while it does not take its own
+   answers. The target always is: one that must be read before it reads on would wait for ever.
+5. After `Close` nothing reaches the relay. What was sent is flushed within `DRAIN_SECONDS`, then both doors are cut.
+6. An error in a relay ends its own session, and the end is recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import Any, Final, Literal, Protocol, assert_never
+
+import structlog
+
+from vestibule.model.effect import (
+    Analyse,
+    Cancel,
+    Close,
+    Dial,
+    Effect,
+    Opened,
+    Pause,
+    Persist,
+    Prove,
+    Resume,
+    Send,
+    Wake,
+)
+from vestibule.model.errors import TargetUnavailable
+from vestibule.model.event import (
+    Admission,
+    Analysed,
+    Dialed,
+    DialFailed,
+    Ended,
+    Event,
+    Proven,
+    Received,
+    Side,
+    Told,
+    Unrecorded,
+    Woken,
+)
+from vestibule.model.identity import Identity, Refusal
+from vestibule.model.statement import Parsed, Unsupported
+from vestibule.model.target import Target
+from vestibule.protocols.base import Conversation, Relay
+from vestibule.server.alarm import Alarm
+from vestibule.server.clock import Clock
+from vestibule.server.commits import Commit, Commits
+from vestibule.server.dialer import Dialer, Link
+from vestibule.server.door import Door
+from vestibule.server.ledger import Ledger
+from vestibule.server.opening import Reader
+
+log = structlog.get_logger(__name__)
+
+DRAIN_SECONDS: Final = 5.0
+
+What = Literal["cancel", "kill", "revoke", "policy", "drain", "evidence"]
+
+
+class Prover(Protocol):
+    """The identity port."""
+
+    async def prove(self, proof: Prove, conversation: Conversation) -> Admission | Refusal:
+        """Say who somebody is."""
+        ...
+
+
+class Analyst(Protocol):
+    """Analyses texts that are too large for the pump."""
+
+    async def analyse(self, text: bytes, catalog: Any) -> Parsed | Unsupported:  # noqa: ANN401 - the protocol's own
+        """Analyse `text` with the catalog that its relay gave."""
+        ...
+
+
+class Desk(Protocol):
+    """Who keeps the list of conversations."""
+
+    def admitted(self, driver: Driver) -> None:
+        """Note that a proof was offered: the conversation is not idle."""
+        ...
+
+    def opened(self, driver: Driver, cancel_key: bytes) -> None:
+        """Note that the conversation is a session now."""
+        ...
+
+    def closed(self, driver: Driver, reason: str) -> None:
+        """Forget the conversation."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all drivers of a process share."""
+
+    clock: Clock
+    commits: Commits
+    dialer: Dialer
+    prover: Prover
+    analyst: Analyst
+    desk: Desk
+
+
+class _Stage(Enum):
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Driver:
+    """Drives one relay."""
+
+    def __init__(self, relay: Relay, conversation: Conversation, services: Services) -> None:
+        """Start without a connection."""
+        self._relay = relay
+        self.conversation = conversation
+        self._services = services
+        self._loop = asyncio.get_running_loop()
+        self._client, self._target = Door(Side.CLIENT, self), Door(Side.TARGET, self)
+        self._doors = (self._client, self._target)
+        self._ledger = Ledger(services.commits, self._settled)
+        self._stage = _Stage.OPEN
+        self._events: deque[Event] = deque()
+        self._handling = False
+        self._deferred: list[tuple[Commit, Callable[[], object]]] = []
+        self._analyses: deque[Analyse] = deque()
+        self._analysing = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._alarm = Alarm(services.clock, lambda: self._deliver(Woken()))
+        self._drain: asyncio.TimerHandle | None = None
+        self._link: Link | None = None
+        self._reason = ""
+        #: Who was proven, and where the conversation leads, once that is known.
+        self.identity: Identity | None = None
+        self.target: Target | None = None
+
+    # --- from outside ------------------------------------------------------------------------------------------------
+
+    def start(self, transport: asyncio.Transport, reader: Reader, ahead: bytes) -> None:
+        """Take over the client's transport; the relay first receives `ahead`."""
+        self._take_over(self._client, transport, reader, ahead)
+
+    def tell(self, what: What, by: str = "") -> None:
+        """Tell the relay something from outside the conversation."""
+        self._deliver(Told(what, by))
+
+    def end(self, reason: str, cause: str) -> None:
+        """Close without asking the relay."""
+        self._close(reason, cause)
+
+    def abort(self) -> None:
+        """Cut both connections now."""
+        self._close("aborted", "protocol_error")
+        for door in self._doors:
+            door.abort()
+
+    def look_after(self) -> None:
+        """Cut a side whose peer has silently gone."""
+        for door in self._doors:
+            if door.is_dead():
+                log.info("peer_is_dead", session=str(self.conversation.session), side=door.side.value)
+                door.abort()
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    def on_data(self, side: Side, data: bytes) -> None:
+        """Pass bytes to the relay."""
+        self._deliver(Received(side, data))
+
+    def on_end(self, side: Side) -> None:
+        """Pass the end of a side to the relay."""
+        self._deliver(Ended(side))
+
+    def on_lost(self, side: Side) -> None:
+        """Close once nobody is left to talk to."""
+        if self._client.closed and self._target.closed:
+            self._close("both connections ended", "client_closed")
+            self._closed()
+
+    def on_room(self, side: Side) -> None:
+        """Read again what had to wait."""
+        self._balance()
+
+    def _deliver(self, event: Event) -> None:
+        if self._stage is not _Stage.OPEN:
+            return
+        self._events.append(event)
+        if not self._handling:
+            self._run()
+
+    def _run(self) -> None:
+        self._handling = True
+        try:
+            while self._events and self._stage is _Stage.OPEN:
+                self._handle(self._events.popleft())
+        finally:
+            self._handling = False
+        self._after()
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, Unrecorded):
+            self._ledger.forget_failed(event.records)
+            for door in self._doors:
+                door.mend()
+        try:
+            self._perform(self._relay.handle(event, self._services.clock.now()))
+        except Exception as error:  # noqa: BLE001 - whatever fails here fails this session alone
+            self._fail(event, error)
+        self._ledger.forget_spent()
+
+    def _after(self) -> None:
+        for door in self._doors:
+            door.flush()
+        if self._stage is _Stage.OPEN:
+            self._balance()
+            return
+        for door in self._doors:
+            door.finish_if_empty()
+
+    def _balance(self) -> None:
+        if self._stage is not _Stage.OPEN:
+            return
+        client, target = self._client, self._target
+        client_is_full = client.is_full()
+        client.read(not (client_is_full or target.is_full() or client.is_paused))
+        target.read(not (client_is_full or target.is_paused))
+
+    # --- effects -----------------------------------------------------------------------------------------------------
+
+    def _perform(self, effects: Sequence[Effect]) -> None:
+        records = [effect.record for effect in effects if type(effect) is Persist]
+        if records:
+            self._persisted(self._ledger.persist(records, self._services.clock.now()))
+        for effect in effects:
+            if self._stage is not _Stage.OPEN:
+                return
+            self._do(effect)
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Send():
+                self._send(effect)
+            case Persist():
+                pass  # already in the batch
+            case Prove():
+                self._services.desk.admitted(self)
+                self._spawn(self._prove(effect))
+            case Analyse():
+                self._analyses.append(effect)
+                if not self._analysing:
+                    self._analysing = True
+                    self._spawn(self._analyse())
+            case Dial(target=target, permit=permit):
+                self.target = target
+                self._once_durable(permit.record, lambda: self._spawn(self._dial(target)))
+            case Cancel(data=data, permit=permit):
+                self._once_durable(permit.record, partial(self._cancel, data))
+            case Opened(cancel_key=key):
+                self._services.desk.opened(self, key)
+            case Pause(side=side):
+                self._door(side).is_paused = True
+            case Resume(side=side):
+                self._door(side).is_paused = False
+            case Wake(at=at):
+                self._alarm.set(at)
+            case Close(reason=reason):
+                self._close(reason, "protocol_error")
+            case _:
+                assert_never(effect)
+
+    def _send(self, effect: Send) -> None:
+        name, permit = effect.record, effect.permit
+        if permit is not None and permit.session != self.conversation.session:
+            raise AssertionError("a permit of another session")
+        door = self._door(effect.side)
+        if not door.is_connected:
+            raise AssertionError(f"nothing is connected on the side of the {effect.side.value}")
+        door.push(effect.data, self._ledger.batch(name) if name else None)
+
+    def _door(self, side: Side) -> Door:
+        return self._client if side is Side.CLIENT else self._target
+
+    def _once_durable(self, name: str, action: Callable[[], object]) -> None:
+        commit = self._ledger.batch(name)
+        if commit.durable:
+            action()
+        elif commit.durable is None:
+            self._deferred.append((commit, action))
+
+    # --- records -----------------------------------------------------------------------------------------------------
+
+    def _persisted(self, commit: Commit) -> None:
+        if commit.durable is False:
+            self._unrecorded(commit)
+
+    def _settled(self, commit: Commit) -> None:
+        if not commit.durable:
+            self._unrecorded(commit)
+        else:
+            for door in self._doors:
+                door.release()
+            self._go_ahead(commit)
+        if not self._handling:
+            self._run()
+
+    def _go_ahead(self, commit: Commit) -> None:
+        ready = [action for waits_for, action in self._deferred if waits_for is commit]
+        self._deferred = [entry for entry in self._deferred if entry[0] is not commit]
+        for action in ready:
+            action()
+
+    def _unrecorded(self, commit: Commit) -> None:
+        for door in self._doors:
+            door.drop(commit)
+        self._deferred = [entry for entry in self._deferred if entry[0] is not commit]
+        if commit.names:
+            self._events.appendleft(Unrecorded(commit.names))
+
+    # --- what takes time ---------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _prove(self, proof: Prove) -> None:
+        answer: Admission | Refusal = Refusal.UNAVAILABLE
+        try:
+            answer = await self._services.prover.prove(proof, self.conversation)
+        except Exception as error:  # noqa: BLE001 - no answer is a refusal
+            log.error("proof_failed", session=str(self.conversation.session), error=type(error).__name__)
+        if isinstance(answer, Admission):
+            self.identity = answer.identity
+        self._deliver(Proven(answer))
+
+    async def _analyse(self) -> None:
+        while self._analyses:
+            self._deliver(Analysed(await self._analysed(self._analyses.popleft())))
+        self._analysing = False
+
+    async def _analysed(self, asked: Analyse) -> Parsed | Unsupported:
+        try:
+            return await self._services.analyst.analyse(asked.text, asked.catalog)
+        except Exception as error:  # noqa: BLE001 - a text that is not understood never travels
+            log.error("analysis_failed", session=str(self.conversation.session), error=type(error).__name__)
+        return Unsupported("54000", "vestibule: the statement could not be analysed")
+
+    async def _dial(self, target: Target) -> None:
+        try:
+            password = await self._services.dialer.password(target)
+            link = await self._services.dialer.dial(target)
+        except TargetUnavailable as error:
+            log.warning("target_unavailable", target=target.name, cause=str(error))
+            self._deliver(DialFailed(str(error)))
+            return
+        self._link = link
+        facts = Dialed(link.peer, link.local_port, link.tls, password)
+        self._take_over(self._target, link.transport, link.reader, link.ahead, facts)
+
+    def _cancel(self, data: bytes) -> None:
+        if self._link is None or self.target is None:
+            return  # nothing is connected that could be cancelled
+        # Not a task of this conversation: a killed session cancels its statement and is gone before the answer.
+        task = self._loop.create_task(self._services.dialer.cancel(self.target, self._link, data))
+        _CANCELS.add(task)
+        task.add_done_callback(_CANCELS.discard)
+
+    def _take_over(
+        self, door: Door, transport: asyncio.Transport, reader: Reader, ahead: bytes, first: Event | None = None
+    ) -> None:
+        if self._stage is not _Stage.OPEN:
+            transport.abort()
+            return
+        ahead += reader.hand_over(door)
+        door.attach(transport)
+        if first is not None:
+            self._deliver(first)
+        if ahead:
+            self._deliver(Received(door.side, ahead))
+        if reader.lost.is_set():
+            door.connection_lost(None)
+        elif reader.ended:
+            door.eof_received()
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def _fail(self, event: Event, error: Exception) -> None:
+        # Never the error's own words: they may quote what a person typed.
+        log.error(
+            "relay_failed",
+            session=str(self.conversation.session),
+            during=type(event).__name__,
+            error=type(error).__name__,
+            where=_innermost(error),
+        )
+        for door in self._doors:
+            door.discard()
+        self._close("protocol error", "protocol_error")
+
+    def _close(self, reason: str, cause: str) -> None:
+        if self._stage is not _Stage.OPEN:
+            return
+        self._stage = _Stage.CLOSING
+        self._reason = reason
+        self._record_end(cause)
+        self._events.clear()
+        self._analyses.clear()
+        for task in self._tasks:
+            task.cancel()
+        self._alarm.cancel()
+        self._drain = self._loop.call_later(DRAIN_SECONDS, self._cut)
+        for door in self._doors:
+            door.finish()
+
+    def _record_end(self, cause: str) -> None:
+        try:
+            now = self._services.clock.now()
+            self._ledger.close(cause, now, self._client.bytes_written, self._target.bytes_written)
+        except Exception as error:  # noqa: BLE001 - the connections are closed whatever the journal says
+            log.error("end_not_recorded", session=str(self.conversation.session), error=type(error).__name__)
+
+    def _cut(self) -> None:
+        for door in self._doors:
+            door.abort()
+
+    def _closed(self) -> None:
+        if self._stage is not _Stage.CLOSING:
+            return
+        self._stage = _Stage.CLOSED
+        if self._drain is not None:
+            self._drain.cancel()
+        self._services.desk.closed(self, self._reason)
+
+
+#: Cancel requests on their way; each ends within its own time limit.
+_CANCELS: Final[set[asyncio.Task[None]]] = set()
+
+
+def _innermost(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}"

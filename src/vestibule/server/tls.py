@@ -1,0 +1,146 @@
+"""TLS on both doors: contexts, handshakes, and what a handshake agreed on.
+
+1. TLS 1.2 or newer. Compression and renegotiation are off.
+2. Towards a target: `verify-full` checks chain and host (also an IP address), `verify-ca` the chain, `require` neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+import ssl
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+
+from vestibule.model.errors import ConfigurationError
+from vestibule.model.event import Tls
+from vestibule.model.target import TargetTls
+
+HANDSHAKE_TIMEOUT: Final = 10.0
+#: How long a close waits for the other side's close_notify.
+SHUTDOWN_TIMEOUT: Final = 5.0
+
+
+class ServerTls:
+    """The listener's side: one certificate, a context for each protocol name that is agreed on."""
+
+    is_client = False
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        """Read certificate chain and key, so that a broken file is found at the start."""
+        self._certificate, self._key = certificate, key
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self.context("")
+
+    def context(self, alpn: str) -> ssl.SSLContext:
+        """Give the context that agrees on `alpn`, if the client offers it."""
+        if alpn not in self._contexts:
+            self._contexts[alpn] = self._make(alpn)
+        return self._contexts[alpn]
+
+    async def handshake(self, sock: socket.socket, protocol: asyncio.Protocol, alpn: str) -> asyncio.Transport:
+        """Let TLS take over the accepted socket with whatever is unread."""
+        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: protocol,
+            sock,
+            ssl=self.context(alpn),
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+            ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
+        )
+        return transport
+
+    def _make(self, alpn: str) -> ssl.SSLContext:
+        context = _modern(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(self._certificate, self._key)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigurationError(
+                f"listener certificate {self._certificate} with key {self._key}: {error}; "
+                "name a PEM certificate chain and its unencrypted private key"
+            ) from error
+        if alpn:
+            context.set_alpn_protocols([alpn])
+        return context
+
+
+class TargetSide:
+    """The dialer's side: how one target is verified at one configured host."""
+
+    is_client = True
+
+    def __init__(self, tls: TargetTls, host: str) -> None:
+        """Verify `host`, the name that is configured, whatever address it resolves to."""
+        self._tls, self._host = tls, host
+
+    async def handshake(self, sock: socket.socket, protocol: asyncio.Protocol, alpn: str) -> asyncio.Transport:
+        """Let TLS take over the connected socket."""
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            lambda: protocol,
+            sock=sock,
+            ssl=target_context(self._tls, alpn),
+            server_hostname=self._host,
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+            ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
+        )
+        return transport
+
+
+def target_context(tls: TargetTls, alpn: str) -> ssl.SSLContext:
+    """Give the context that verifies a target; a changed CA file is read anew."""
+    try:
+        return _target_context(tls, alpn, 0 if tls.ca is None else os.stat(tls.ca).st_mtime_ns)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"tls.ca {tls.ca}: {error}; name a PEM file with the target's CA") from error
+
+
+@lru_cache(maxsize=256)
+def _target_context(tls: TargetTls, alpn: str, _changed: int) -> ssl.SSLContext:
+    context = _modern(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = tls.mode == "verify-full"
+    context.verify_mode = ssl.CERT_NONE if tls.mode == "require" else ssl.CERT_REQUIRED
+    if tls.ca is not None:
+        context.load_verify_locations(tls.ca)
+    else:
+        context.load_default_certs()
+    if alpn:
+        context.set_alpn_protocols([alpn])
+    return context
+
+
+def _modern(protocol: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+def agreed(transport: asyncio.BaseTransport) -> tuple[Tls, str]:
+    """Say what the handshake agreed on, and the protocol name, maybe empty."""
+    session: ssl.SSLObject = transport.get_extra_info("ssl_object")
+    cipher = session.cipher()
+    certificate = session.getpeercert(binary_form=True)
+    fingerprint, end_point = ("", b"") if certificate is None else _bound(certificate)
+    tls = Tls(session.version() or "", cipher[0] if cipher else "", fingerprint, end_point)
+    return tls, session.selected_alpn_protocol() or ""
+
+
+@lru_cache(maxsize=256)
+def _bound(certificate: bytes) -> tuple[str, bytes]:
+    return hashlib.sha256(certificate).hexdigest(), end_point_hash(certificate)
+
+
+def end_point_hash(certificate: bytes) -> bytes:
+    """Hash a DER certificate for `tls-server-end-point` (RFC 5929, 4.1); empty where the RFC defines none."""
+    try:
+        algorithm = x509.load_der_x509_certificate(certificate).signature_hash_algorithm
+    except ValueError:
+        return b""
+    if algorithm is None:
+        return b""
+    name = "sha256" if algorithm.name in ("md5", "sha1") else algorithm.name
+    return hashlib.new(name, certificate).digest()
