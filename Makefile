@@ -35,7 +35,7 @@ tamper: setup ## flip N stored bytes; prints how many were found
 	@$(PYTHON) -m tests.tamper $(or $(N),1000)
 
 fuzz: setup ## property tests with N examples each
-	HYPOTHESIS_PROFILE=fuzz FUZZ_EXAMPLES=$(or $(N),5000) $(PYTHON) -m pytest -q -n $(WORKERS) -m property --timeout 3600 --forbid-skips
+	HYPOTHESIS_PROFILE=fuzz FUZZ_EXAMPLES=$(or $(N),5000) PROPERTY_TIMEOUT=7200 $(PYTHON) -m pytest -q -n $(WORKERS) -m property --forbid-skips
 
 bench: setup ## figures beside a direct connection
 	@$(PYTHON) -m benchmarks

@@ -23,14 +23,13 @@ class Show:
     _failed: list[str] = field(default_factory=list)
 
     def say(self, text: str = "") -> None:
-        """Print a paragraph."""
-        for line in text.splitlines() or [""]:
-            print(textwrap.fill(line, WIDTH) if len(line) > WIDTH else line, flush=True)
+        """Print text as it is."""
+        print(text, flush=True)
 
     @contextmanager
     def starting(self, what: str) -> Iterator[None]:
         """Tell that something is being started, and how long it took."""
-        print(f"  {what:<60}", end="", flush=True)
+        print(f"  {what:<84}", end="", flush=True)
         begun = time.monotonic()
         yield
         print(f" {time.monotonic() - begun:5.1f} s", flush=True)

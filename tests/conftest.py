@@ -14,6 +14,8 @@ from tests.support.postgres import PostgresFactory, PostgresServer
 from tests.support.providers import LightProvider, StrictProvider
 from tests.support.sandbox import Sandbox
 
+PROPERTY_TIMEOUT = float(os.environ.get("PROPERTY_TIMEOUT", "120"))
+
 # Two busy cores make any deadline a matter of luck; a hang is caught by pytest-timeout.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile(
@@ -34,6 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.server)
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker(pytest.mark.property)
+            # An alarm would be an example to shrink, for ever: the process is ended instead, with all stacks shown.
+            item.add_marker(pytest.mark.timeout(PROPERTY_TIMEOUT, method="thread"))
 
 
 @pytest.hookimpl(trylast=True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
 import re
+import select
 import ssl
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -235,11 +239,7 @@ class Gateway:
 
     def login(self, person: str, *options: str) -> str:
         """Log `person` in by the real command line and the provider's own form; give their token."""
-        output, answer = self.walk_login(person, *options)
-        found = TOKEN.search(output)
-        if found is None:
-            raise RuntimeError(f"the log-in gave no token (last page: {answer}):\n{output}")
-        return found.group()
+        return token_in(self.walk_login(person, *options)[0])
 
     def walk_login(self, person: str, *options: str, typed: tuple[str, str] | None = None) -> tuple[str, str]:
         """Run `vestibule login --no-browser` and post the provider's form; give its output and the last page."""
@@ -255,6 +255,14 @@ class Gateway:
             process.kill()
             process.wait()
         return output + rest.decode(errors="replace"), page
+
+    def sessions(self, person: str, *options: str) -> list[dict[str, Any]]:
+        """List the sessions as `person` may see them, by the command line."""
+        done = self.cli(person, "sessions", "list", "--json", *options)
+        if done.status:
+            raise RuntimeError(f"sessions list ended with {done.status}:\n{done.errors}")
+        found: list[dict[str, Any]] = json.loads(done.output)
+        return found
 
     def psql(self, person: str, token: str, target: str = TARGET, *, modern: bool = False, **more: str) -> Psql:
         """A psql that comes in through the gateway; `more` are libpq's settings."""
@@ -286,13 +294,26 @@ class Gateway:
         return make_conninfo(**parts)
 
 
-def _read_url(process: subprocess.Popen[bytes]) -> tuple[str, str]:
+def token_in(output: str) -> str:
+    """Find the token in what a command printed."""
+    found = TOKEN.search(output)
+    if found is None:
+        raise RuntimeError(f"there is no token in:\n{output}")
+    return found.group()
+
+
+def _read_url(process: subprocess.Popen[bytes], timeout: float = 60) -> tuple[str, str]:
     assert process.stdout is not None
-    output = ""
-    for line in iter(process.stdout.readline, b""):
-        output += line.decode(errors="replace")
+    output, deadline = "", time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if not select.select([process.stdout], [], [], 0.5)[0]:
+            continue
+        data = os.read(process.stdout.fileno(), 65_536)
+        output += data.decode(errors="replace")
         if found := ADDRESS.search(output):
             return output, found.group()
+        if not data:
+            break
     raise RuntimeError(f"vestibule login named no address:\n{output}")
 
 

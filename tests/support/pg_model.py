@@ -58,12 +58,17 @@ class ModelServer:
     prepared: dict[str, bytes] = field(default_factory=dict)
     portals: dict[str, Portal] = field(default_factory=dict)
     is_skipping: bool = False
+    #: Whether a Query that cannot be parsed leaves the unnamed statement, as a refusal by the gateway does.
+    keeps_unnamed: bool = False
     is_over: bool = False
     _copy: Iterator[list[pg.BackendMessage]] | None = None
     _line: pg.CopyData | pg.CopyDone | pg.CopyFail | None = None
 
     def receive(self, message: pg.FrontendMessage) -> list[pg.BackendMessage]:
         """Take a message and answer."""
+        if self.is_over or isinstance(message, pg.Terminate):
+            self.is_over = True
+            return []
         if self._copy is not None:
             return self._copying(message)
         if isinstance(message, pg.CopyData | pg.CopyDone | pg.CopyFail | pg.Flush):
@@ -108,9 +113,11 @@ class ModelServer:
     # --- the simple protocol -----------------------------------------------------------------------------------------
 
     def _query(self, text: bytes) -> Iterator[list[pg.BackendMessage]]:
-        self.prepared.pop("", None)
+        unnamed = self.prepared.pop("", None)
         try:
             statements = [part.strip() for part in text.split(b";") if part.strip()]
+            if self.keeps_unnamed and unnamed is not None and not all(map(_is_known, statements)):
+                self.prepared[""] = unnamed
             for statement in statements:
                 _check(statement)
             if not statements:
@@ -286,9 +293,14 @@ class ModelServer:
         return pg.ReadyForQuery(self.status)
 
 
+def _is_known(text: bytes) -> bool:
+    if text in (b"BEGIN", *_ENDS, COPY_IN, COPY_OUT):
+        return True
+    return bool(_ROWS.fullmatch(text) or _EFFECT.fullmatch(text))
+
+
 def _check(text: bytes) -> None:
-    known = text in (b"BEGIN", *_ENDS, COPY_IN, COPY_OUT)
-    if not (known or _ROWS.fullmatch(text) or _EFFECT.fullmatch(text)):
+    if not _is_known(text):
         raise Failure("42601")
 
 
