@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 #: Seconds that a data process may take to say hello, and to end by itself.
 HELLO_TIME: Final = 30.0
 END_TIME: Final = 15.0
+#: One that served for less than this has died of itself, and the next pause is longer.
+SHORT_LIFE: Final = 1.0
 _PAUSES: Final = (0.1, 0.5, 2.0, 5.0)
 
 
@@ -153,7 +155,7 @@ class Workers:
             if self._is_ending:
                 return
             log.error("data_process_ended", worker=worker.number, status=status)
-            fast = fast + 1 if asyncio.get_running_loop().time() - began < 60 else 0
+            fast = fast + 1 if asyncio.get_running_loop().time() - began < SHORT_LIFE else 0
             await asyncio.sleep(_PAUSES[min(fast, len(_PAUSES) - 1)])
             worker = await self._again(worker.number)
 
