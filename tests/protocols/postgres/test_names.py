@@ -46,11 +46,30 @@ def test_a_refused_change_below_a_newer_one_leaves_the_newer_one() -> None:
     assert table.find("s", 1) == "first"
 
 
-def test_the_unnamed_statement_has_no_before() -> None:
+def test_the_unnamed_statement_is_lost_when_its_replacement_is_refused_and_kept_when_that_is_not_reached() -> None:
     table = names()
     table.offer("", "SELECT 1", 0).settle()
     table.offer("", "SELECT 2", 1).revert()
-    assert table.find("", 2) is None
+    assert table.find("", 2) == "SELECT 1"
+    table.offer("", "SELECT 3", 2).fail()
+    assert table.find("", 3) is None
+
+
+def test_a_named_statement_stays_when_its_replacement_is_refused() -> None:
+    table = names()
+    table.offer("s", "SELECT 1", 0).settle()
+    table.offer("s", "SELECT 2", 1).fail()
+    assert table.find("s", 2) == "SELECT 1"
+
+
+def test_what_the_target_has_dropped_does_not_come_back_behind_a_pending_change() -> None:
+    table = names()
+    table.offer("p", "old", 0).settle()
+    pending = table.offer("p", "new", 1)
+    assert table.drop_settled() == ["old"]
+    assert table.find("p", 1) == "new"
+    pending.revert()
+    assert table.find("p", 2) is None
 
 
 def test_a_closed_name_goes_when_the_target_has_closed_it() -> None:

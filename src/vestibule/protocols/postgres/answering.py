@@ -273,6 +273,8 @@ class Answering:
                 session.tell_client(encode(message))
             case _:
                 session.owed.popleft()
+                if owed.answer is Answer.PARSE and owed.change is not None:
+                    owed.change.fail()
                 self._withdraw(owed)
                 self._fail(owed, error)
                 session.tell_client(encode(message))
@@ -317,8 +319,9 @@ class Answering:
     def _unsettle(self, owed: Owed) -> None:
         """A refused Query that the target skipped: its Sync is not answered to the client, who must send one."""
         session = self._session
-        if owed.answer is Answer.POISON and session.is_settling and session.owed and session.owed[0].is_inserted:
-            session.owed[0].is_visible = False
+        settling = session.settling
+        if owed.answer is Answer.POISON and settling is not None and session.owed and session.owed[0] is settling:
+            settling.is_visible = False
 
     def _ready(self, message: pg.ReadyForQuery) -> None:
         session = self._session
@@ -333,8 +336,8 @@ class Answering:
             session.complete(owed.running, "ok")
         self._close_portals(owed, message.status)
         session.write_completed(message.status)
-        if owed.is_inserted:
-            session.is_settling = False
+        if owed is session.settling:
+            session.settling = None
             session.state = session.state if owed.is_visible else State.SKIP
         self._pass(message, owed)
 

@@ -108,7 +108,7 @@ class Asking:
         session = self._session
         if isinstance(message, pg.Terminate):
             return
-        if session.is_settling or len(session.owed) >= OWED_LIMIT:
+        if session.settling is not None or len(session.owed) >= OWED_LIMIT:
             raise Waiting
         if session.is_learning:
             raise Waiting

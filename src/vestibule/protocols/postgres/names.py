@@ -3,8 +3,8 @@
 1. A name changes when the target says so. Until then the change is pending, and only messages behind it in the same
    segment may use it: if the change fails, the target skips them too.
 2. From another segment a pending name is `Unsettled`: who needs it waits for the target's answer.
-3. What the target refused, or never reached, goes back to what the name meant before. The unnamed statement and
-   portal have no before: the server drops them as soon as they are to be replaced.
+3. What the target refused, or never reached, goes back to what the name meant before. Only an unnamed statement that
+   was refused has no before: the server drops the old one first.
 """
 
 from __future__ import annotations
@@ -42,6 +42,22 @@ class Change(Generic[V]):
         """The target has not done it."""
         self.names.put_back(self)
 
+    def cut(self) -> Change[V] | None:
+        """Find the settled one of this change and those before it, and part from it."""
+        if self.is_settled:
+            return self
+        change = self
+        while change.before is not None and not change.before.is_settled:
+            change = change.before
+        settled, change.before = change.before, None
+        return settled
+
+    def fail(self) -> None:
+        """Note that the target has tried and refused."""
+        if not self.name:
+            self.before = None
+        self.revert()
+
 
 class Names(Generic[V]):
     """One namespace of a session, bounded to `limit` names and `room` bytes by `weigh`."""
@@ -62,8 +78,7 @@ class Names(Generic[V]):
 
     def offer(self, name: str, value: V | None, segment: int) -> Change[V]:
         """Let a name stand for `value` from here on, if the target agrees."""
-        before = self._changes.get(name) if name else None
-        change = Change(self, name, value, segment, before)
+        change = Change(self, name, value, segment, self._changes.get(name))
         self._place(name, change)
         return change
 
@@ -96,11 +111,11 @@ class Names(Generic[V]):
 
         What is still pending was asked for later: answers come in the order of the questions.
         """
-        gone = [
-            change for change in self._changes.values() if change.is_settled and (name is None or change.name == name)
-        ]
+        chosen = [change for change in self._changes.values() if name is None or change.name == name]
+        gone = [settled for change in chosen if (settled := change.cut()) is not None]
         for change in gone:
-            self._place(change.name, None)
+            if self._changes.get(change.name) is change:
+                self._place(change.name, None)
         return [change.value for change in gone if change.value is not None]
 
     def values(self) -> list[V]:

@@ -77,8 +77,8 @@ class Session:
         #: The COPY from the client that runs, and the answer that may begin one.
         self.copying: Running | None = None
         self.may_copy: Owed | None = None
-        #: A refused Query behind unsynced messages: what follows depends on whether those had failed.
-        self.is_settling = False
+        #: The Sync of a Query refused behind unsynced messages: what follows depends on whether those had failed.
+        self.settling: Owed | None = None
         self.is_mid_message = False
         #: The client has said Terminate: what it asked for before still runs to its end.
         self.is_leaving = False
@@ -181,12 +181,20 @@ class Session:
             if running is not None:
                 self.finish(running, "I")
             return
-        self.is_settling = self.is_unsynced
         self.tell_target(self._poison + encode(pg.Sync()), self._refusal_permit)
+        sync = Owed(Answer.SYNC, self.segment, is_inserted=True)
+        self.settling = sync if self._may_be_skipped() else None
         self.owe(Owed(Answer.POISON, self.segment, running, error=error))
-        self.owe(Owed(Answer.SYNC, self.segment, is_inserted=True))
+        self.owe(sync)
         self.is_unsynced = False
         self.segment += 1
+
+    def _may_be_skipped(self) -> bool:
+        """Whether the target may drop what comes next: an extended message that it owes an answer may yet fail."""
+        for owed in reversed(self.owed):
+            if owed.answer is not Answer.QUERY:
+                return owed.answer is not Answer.SYNC
+        return False
 
     def refuse_extended(self, error: pg.ErrorResponse, decided: Decided | None) -> None:
         """Refuse in the place of an extended message: the poison makes the error, what follows is dropped to Sync."""
@@ -213,7 +221,7 @@ class Session:
             if owed.running is not None:
                 owed.running.end("not_reached")
                 owed.running.is_finished = True
-        self.may_copy, self.is_settling = None, False
+        self.may_copy, self.settling = None, None
         self._refuse_again(dropped[::-1])
 
     def _refuse_again(self, dropped: Sequence[Owed]) -> None:
