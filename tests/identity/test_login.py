@@ -236,6 +236,20 @@ async def test_a_provider_that_is_unknown_or_down_is_a_refusal(house: House) -> 
     assert await failure_of(house.service.begin("corp", None, CLIENT)) is Failure.PROVIDER
 
 
+async def test_a_provider_that_did_not_change_keeps_its_keys_when_the_policy_does(
+    house: House, loopback_pem: Path
+) -> None:
+    await house.log_in()
+    for _ in range(3):
+        house.service.serve({"corp": party(house.issuer, "corp", loopback_pem, house.clock)})
+        await house.log_in()
+        await house.service.sweep()
+
+    assert house.service.providers == ("corp",)
+    assert house.issuer.paths.count("/jwks") == 1
+    assert await failure_of(house.service.begin("other", None, CLIENT)) is Failure.PROVIDER
+
+
 async def test_one_network_begins_a_bounded_number_of_log_ins(house: House) -> None:
     for _ in range(50):
         await house.service.begin("corp", None, CLIENT)

@@ -118,6 +118,7 @@ class LoginService:
     ) -> None:
         """Serve the providers in `parties`, by name; `issuer` is this service's own public URL."""
         self._parties = dict(parties)
+        self._retired: list[RelyingParty] = []
         self._logins = logins
         self._recorder = Recorder(journal)
         self._now = now
@@ -134,8 +135,17 @@ class LoginService:
         return tuple(self._parties)
 
     def serve(self, parties: Mapping[str, RelyingParty]) -> None:
-        """Serve other providers from now on; a log-in that is under way at a provider that is gone fails."""
-        self._parties = dict(parties)
+        """Serve other providers from now on; one that did not change keeps its keys and its limits.
+
+        A log-in that is under way at a provider that is gone fails.
+        """
+        held = self._parties
+        self._parties = {
+            name: held[name] if name in held and held[name].provider == party.provider else party
+            for name, party in parties.items()
+        }
+        served = set(self._parties.values())
+        self._retired += [party for party in (*held.values(), *parties.values()) if party not in served]
 
     def on_revoked(self, listener: Revoked) -> None:
         """Tell `listener` of every revocation, before the caller of it hears that it is done."""
@@ -238,13 +248,18 @@ class LoginService:
             self._tell(login, "login_expired", None)
         self._swept_until = now
         await self._logins.purge(Instant(now - KEPT))
+        await self._close_retired()
 
     async def close(self) -> None:
         """Close the connections to the providers."""
-        for party in self._parties.values():
-            await party.close()
+        self.serve({})
+        await self._close_retired()
 
     # What the above is made of
+
+    async def _close_retired(self) -> None:
+        while self._retired:
+            await self._retired.pop().close()
 
     def _party(self, provider: str) -> RelyingParty:
         party = self._parties.get(provider)
