@@ -9,8 +9,9 @@ import time
 from types import FrameType
 
 from demo.show import Show
-from demo.stage import Stage, raised
-from demo.steps import STEPS
+from demo.stage import Stage, environment_file, raised
+from demo.steps import AUDITOR, ENGINEER, STEPS
+from tests.support.providers import PEOPLE
 
 INTRODUCTION = """
 Vestibule stands between people and a database. It knows who they are, decides every statement by policy, records the
@@ -24,7 +25,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end after the walk")
     once = parser.parse_args().once
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Also where a shell started us with Ctrl-C ignored.
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _interrupt)
     show = Show(total=len(STEPS))
     show.say(INTRODUCTION)
     try:
@@ -50,23 +53,26 @@ def _serve(stage: Stage, show: Show) -> None:
 
 def _by_hand(stage: Stage) -> str:
     gateway = stage.gateway
-    variables = "\n".join(f"  export {name}={value}" for name, value in gateway.client_environment().items())
-    connection = (
-        f"host=localhost port={gateway.port} user=+core-banking dbname=core "
-        f"sslmode=verify-full sslrootcert={gateway.ca}"
-    )
-    people = ", ".join(f"{person.sub} ({', '.join(person.groups)})" for person in stage.provider.people.values())
+    engineer, auditor = (environment_file(stage, person) for person in (ENGINEER, AUDITOR))
+    people = ", ".join(f"{person.sub} ({', '.join(person.groups) or 'no group'})" for person in PEOPLE.values())
     return f"""
-Still serving. Try it by hand, in another terminal, from this folder:
+Still serving. In another terminal:
 
-{variables}
-  .venv/bin/vestibule login            # the provider takes your word: {people}
-  psql "{connection}"
+  . {engineer}     # as {ENGINEER}, an engineer who is logged in
+  psql
+  vestibule token --life 15m
+
+  . {auditor}      # as {AUDITOR}, an auditor
+  vestibule sessions list
+  vestibule evidence verify {gateway.data}
+
+  vestibule login                                # with a browser; the provider takes a person's word:
+                                                 # {people}
 
   control plane  {gateway.public_url}
   provider       {stage.provider.issuer}
-  policy         {gateway.policy_file}   (change it: it is read again at once)
-  evidence       {gateway.data}
+  policy         {gateway.policy_file}     (change it: it is read again without dropping sessions)
+  log            {gateway.program.log if gateway.program else ""}
 
 Ctrl-C ends everything and removes it."""
 

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from demo.show import Show
 from tests.support import bank
@@ -14,7 +15,7 @@ from tests.support.gateway import TARGET, Gateway
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresFactory, PostgresServer
 from tests.support.providers import LightProvider
-from tests.support.sandbox import Sandbox
+from tests.support.sandbox import ENVIRONMENT, Sandbox
 
 #: The doors' usual numbers, taken where nobody else has them.
 POSTGRES_PORT, CONTROL_PORT = 15432, 8443
@@ -55,6 +56,22 @@ def raised(show: Show) -> Iterator[Stage]:
         with show.starting("Vestibule"):
             gateway.start()
         yield Stage(sandbox, server, provider, gateway)
+
+
+def environment_file(stage: Stage, person: str) -> Path:
+    """Write a file for a shell to read, by which psql and the command line are `person`'s."""
+    gateway = stage.gateway
+    settings = gateway.psql(person, stage.tokens[person]).settings
+    variables = {
+        **{f"PG{name.upper()}": value for name, value in settings.items()},
+        **gateway.client_environment(),
+        "XDG_CONFIG_HOME": str(gateway.home(person) / ".config"),
+        "PATH": f"{ENVIRONMENT / 'bin'}:$PATH",
+    }
+    path = stage.sandbox.root / f"{person}.env"
+    path.touch(mode=0o600)
+    path.write_text("".join(f'export {name}="{value}"\n' for name, value in variables.items()))
+    return path
 
 
 def _wanted(port: int) -> int:
