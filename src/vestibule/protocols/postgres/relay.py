@@ -144,6 +144,8 @@ class PostgresRelay:
                     session.end("revoked", wording.session_ended("revoked"))
                 else:
                     session.check_time()
+            case "revoke" if told.by == "login_expired":
+                session.end("login_expired", wording.session_ended("login expired"))
             case "revoke":
                 session.end("revoked", wording.session_ended("revoked"))
             case "kill":
