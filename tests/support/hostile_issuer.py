@@ -160,8 +160,13 @@ class Asked:
 
     method: str
     path: str
-    form: Mapping[str, str]
+    body: bytes
     headers: Mapping[str, str]
+
+    @property
+    def form(self) -> Mapping[str, str]:
+        """The body as a form."""
+        return {name: values[0] for name, values in parse_qs(self.body.decode()).items()}
 
 
 @dataclass
@@ -267,15 +272,14 @@ def _handler(issuer: HostileIssuer) -> type[BaseHTTPRequestHandler]:
         timeout = 10
 
         def do_GET(self) -> None:
-            self._answer("GET", {})
+            self._answer("GET", b"")
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
-            self._answer("POST", {name: values[0] for name, values in parse_qs(body).items()})
+            self._answer("POST", self.rfile.read(int(self.headers.get("Content-Length", "0"))))
 
-        def _answer(self, method: str, form: Mapping[str, str]) -> None:
+        def _answer(self, method: str, sent: bytes) -> None:
             path = urlsplit(self.path).path
-            issuer.requests.append(Asked(method, path, form, dict(self.headers.items())))
+            issuer.requests.append(Asked(method, path, sent, dict(self.headers.items())))
             reply = issuer.reply(path)
             body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
             issuer.wait(reply.delay)

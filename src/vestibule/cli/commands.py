@@ -28,6 +28,13 @@ class Command:
 
 
 COMMANDS: Final[Mapping[str, Command]] = {
+    "login": Command(
+        "login:login", "Log in with a browser.", "vestibule login --server https://vestibule.example:8443"
+    ),
+    "logout": Command("login:logout", "End the log-in with its tokens and sessions.", "vestibule logout"),
+    "token": Command(
+        "login:token", "Make a token: the password for a database.", "vestibule token --target core-banking --life 15m"
+    ),
     "serve": Command("serve:serve", "Run the gateway.", "vestibule serve --config /etc/vestibule/vestibule.yaml"),
     "policy": Command("policy:app", "Check and explain the policy file."),
 }
