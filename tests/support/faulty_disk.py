@@ -15,8 +15,9 @@ class FaultyDisk(Disk):
     def __init__(self) -> None:
         self.syncs = 0
         self.batches: list[bytes] = []
-        #: What the next syncs raise.
+        #: What syncs raise once `good` of them have gone well.
         self.sync_error: OSError | None = None
+        self.good = 0
         #: How many bytes of a batch whose sync failed are on the disk; None means all.
         self.kept: int | None = None
         #: Whether there is room for another file.
@@ -27,23 +28,29 @@ class FaultyDisk(Disk):
         self.gate = threading.Event()
         self.gate.set()
         self.waiting = threading.Event()
-        self._last = (0, b"")
+        self._last = (0, 0)
+        self._durable: dict[int, int] = {}
 
     def write(self, fd: int, data: bytes, offset: int) -> None:
         super().write(fd, data, offset)
         self.batches.append(data)
-        self._last = (offset, data)
+        self._last = (offset, offset + len(data))
 
     def sync(self, fd: int) -> None:
         self.waiting.set()
         self.gate.wait(30)
         self.syncs += 1
-        if self.sync_error is not None:
-            if self.kept is not None:
-                offset, data = self._last
-                os.pwrite(fd, bytes(len(data) - self.kept), offset + self.kept)
-            raise self.sync_error
-        super().sync(fd)
+        file, (start, end) = os.fstat(fd).st_ino, self._last
+        if self.sync_error is None or self.good > 0:
+            self.good = max(0, self.good - 1)
+            super().sync(fd)
+            self._durable[file] = max(end, self._durable.get(file, 0))
+            return
+        if self.kept is not None:
+            # What was durable before stays so, whatever is written over it with the same bytes.
+            lost = max(start + self.kept, self._durable.get(file, 0))
+            os.pwrite(fd, bytes(max(0, end - lost)), lost)
+        raise self.sync_error
 
     def allocate(self, fd: int, size: int) -> None:
         if not self.room:

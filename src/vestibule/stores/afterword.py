@@ -12,16 +12,18 @@ from vestibule.model.record import Json, Kind, Record, Reference
 from vestibule.stores.chain import Chain, Encoded
 
 
-def afterword(chain: Chain, written: Sequence[Encoded]) -> list[Record]:
-    """Say of records, written though refused, that nothing followed from them."""
-    return [record for encoded in written for record in _about(chain, encoded)]
+def afterword(chain: Chain, refused: Sequence[Encoded], batch: Sequence[Encoded]) -> list[Record]:
+    """Say of refused records of a batch, written all the same, that nothing followed from them."""
+    return [record for encoded in refused for record in _about(chain, encoded, batch)]
 
 
-def _about(chain: Chain, encoded: Encoded) -> Iterable[Record]:
+def _about(chain: Chain, encoded: Encoded, batch: Sequence[Encoded]) -> Iterable[Record]:
     record = encoded.record
+    known = chain.knows(record.session, record.name)
     if record.kind is Kind.STATEMENT_DECIDED and record.members.get("decision") == "allow":
-        yield _not_reached(encoded, known=chain.knows(record.session, record.name))
-    elif record.kind is Kind.SESSION_OPENED and chain.knows(record.session, record.name):
+        if known or not any(_finishes(each.record, record) for each in batch):
+            yield _not_reached(encoded, known=known)
+    elif record.kind is Kind.SESSION_OPENED and known:
         members: dict[str, Json] = {
             "opened": Reference(record.name, last=True),
             "cause": "evidence_fault",
@@ -29,6 +31,13 @@ def _about(chain: Chain, encoded: Encoded) -> Iterable[Record]:
             "recording_complete": True,
         }
         yield Record(Kind.SESSION_CLOSED, members, record.session, record.target)
+
+
+def _finishes(record: Record, decided: Record) -> bool:
+    if record.kind is not Kind.STATEMENT_FINISHED or record.session != decided.session:
+        return False
+    reference = record.members.get("decided")
+    return isinstance(reference, Reference) and reference.name == decided.name
 
 
 def _not_reached(encoded: Encoded, *, known: bool) -> Record:

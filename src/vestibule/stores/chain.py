@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ UNOPENED_LIMIT: Final = 16_384
 PLACE_LIMIT: Final = 0xFFF
 _SALT_BYTES: Final = 16
 _NOISE_BYTES: Final = 8
+#: The three digits behind the version of a UUIDv7.
+_PLACE: Final = re.compile(rb'\{"v":1,"kind":"[A-Za-z]+","id":"[0-9a-f]{8}-[0-9a-f]{4}-7([0-9a-f]{3})-')
 _PLAIN: Final = frozenset({str, int, bool, type(None)})
 
 
@@ -43,9 +46,10 @@ class Encoded:
     spent: tuple[str, ...]
 
 
-def place_in_batch(record_id: UUID) -> int:
-    """Read from an id which record of its batch it is, from 0."""
-    return record_id.int >> 64 & PLACE_LIMIT
+def place_in_batch(header: bytes) -> int:
+    """Read from a header's id which record of its batch it is, from 0."""
+    found = _PLACE.match(header)
+    return PLACE_LIMIT if found is None else int(found[1], 16)
 
 
 @dataclass(slots=True)

@@ -140,13 +140,13 @@ class Folder:
 
     def cut(self, segment: SegmentFile, found: Survey) -> None:
         """Leave of a segment what is whole, make that durable and seal it."""
-        content = memoryview(segment.path.read_bytes())[: found.end]
+        batch = segment.path.read_bytes()[found.batch : found.end]
         fd = os.open(segment.path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            # Written again: after a failed sync the kernel may hold these pages as clean though they never reached
-            # the disk, and then no later sync would write them.
-            if content:
-                self._disk.write(fd, bytes(content), 0)
+            # The last batch is written again: after a failed sync the kernel may hold its pages as clean though they
+            # never reached the disk, and then no later sync would write them.
+            if batch:
+                self._disk.write(fd, batch, found.batch)
             os.ftruncate(fd, found.end)
             self._disk.sync(fd)
             os.fchmod(fd, SEALED)

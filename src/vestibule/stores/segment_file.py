@@ -46,10 +46,14 @@ class SegmentFile:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The records of a segment by their leaves, where they end, and how many bytes of a torn batch follow."""
+    """The records of a segment by their leaves, where the last batch starts and ends, and what is torn behind it.
+
+    Every batch but the last is known to be durable: writing went on after it.
+    """
 
     leaves: tuple[bytes, ...]
     last: Header | None
+    batch: int
     end: int
     torn: int
 
@@ -70,16 +74,17 @@ def survey(segment: SegmentFile) -> Survey:
     content = segment.path.read_bytes()
     leaves: list[bytes] = []
     last: Frame | None = None
-    torn = 0
+    torn = batch = 0
     try:
         for last in read_frames(content):
             leaves.append(leaf_hash(last.header))
+            batch = last.offset if place_in_batch(last.header) == 0 else batch
     except (TornSegment, DamagedSegment) as error:
         if segment.sealed or not is_torn(content, error.offset, segment.first + len(leaves)):
             raise _damaged(segment, error.offset, str(error)) from None
         torn = len(content.rstrip(b"\0")) - error.offset
     end = last.end if last is not None else 0
-    return Survey(tuple(leaves), _last_header(segment, last, len(leaves)), end, torn)
+    return Survey(tuple(leaves), _last_header(segment, last, len(leaves)), batch, end, torn)
 
 
 def is_torn(view: bytes, offset: int, expected: int) -> bool:
@@ -107,9 +112,9 @@ def _damaged(segment: SegmentFile, offset: int, reason: str) -> JournalDamaged:
 
 
 def _batch_start(frame: Frame) -> int:
-    header = decode_header(frame.header)
-    place = place_in_batch(header.id)
-    return header.n - place if place < PLACE_LIMIT else header.n
+    place = place_in_batch(frame.header)
+    n = decode_header(frame.header).n
+    return n - place if place < PLACE_LIMIT else n
 
 
 def _good_frames(view: bytes, offset: int) -> Iterator[Frame]:
@@ -118,7 +123,8 @@ def _good_frames(view: bytes, offset: int) -> Iterator[Frame]:
         frame = _frame(view, found - _LENGTHS)
         if frame is not None:
             yield frame
-        found = view.find(_FRAME_START, found + 1 if frame is None else frame.end)
+        # The frame's own offsets count from its start.
+        found = view.find(_FRAME_START, found + (1 if frame is None else frame.end))
 
 
 def _frame(view: bytes, offset: int) -> Frame | None:

@@ -109,6 +109,7 @@ class Journal:
         self.torn_bytes = end.torn_bytes
         self._limits = limits
         self._call = call
+        self._folder = folder
         self._waiting = Waiting(limits.waiting_records)
         self._writer = Writer(folder, segment, chain, self._waiting, limits, clock, self._tell)
         self._writer.prepare()
@@ -194,6 +195,7 @@ class Journal:
         for ticket in self._waiting.everybody():
             if self._waiting.settle(ticket, EvidenceUnavailable("the journal's writer failed")):
                 self._tell(ticket.told)
+        self._folder.release()
 
     def _tell(self, function: Callable[[], None]) -> None:
         try:

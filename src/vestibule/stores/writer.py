@@ -83,6 +83,7 @@ class Writer:
         self._stuck = False
         self._lost: _Lost | None = None
         self._own: list[Record] = []
+        self._reason = ""
         self.full: Fault | None = None
         self.down: Fault | None = None
         self.free = 0
@@ -184,6 +185,7 @@ class Writer:
         self._report_late()
         if had_room and self._segment.room < half:
             self._next_look = 0.0
+            self._look()
 
     def _settle(self, tickets: Iterable[Ticket], encoded: Sequence[Encoded]) -> None:
         told: list[Ticket] = []
@@ -194,7 +196,7 @@ class Writer:
             if self._waiting.settle(ticket, None, tuple([Written(each.id, each.leaf) for each in mine])):
                 told.append(ticket)
             else:
-                self._own.extend(afterword(self._chain, mine))
+                self._own.extend(afterword(self._chain, mine, encoded))
         self._told(told)
 
     def _told(self, tickets: Sequence[Ticket]) -> None:
@@ -300,7 +302,9 @@ class Writer:
         try:
             self._read_back(self._lost)
         except (OSError, VestibuleError) as error:
-            log.error("journal_still_down", reason=str(error))
+            if self._reason != str(error):
+                self._reason = str(error)
+                log.error("journal_still_down", reason=self._reason)
             return
         log.info("journal_up", epoch=self._chain.epoch)
         self._own.extend((self.down.started(), self.down.ended()))
@@ -321,16 +325,15 @@ class Writer:
 
     def _answer_lost(self, lost: _Lost) -> None:
         """Settle what is on disk, and put the rest of what nobody was refused back into the line."""
-        written = lost.draft.encoded
+        batch = written = lost.draft.encoded
         again: list[Ticket] = []
         for ticket in lost.tickets:
             mine, written = written[: len(ticket.records)], written[len(ticket.records) :]
-            if len(mine) == len(ticket.records):
-                self._settle([ticket], mine)
-                continue
             rest = ticket.records[len(mine) :]
             if ticket.done:
-                self._own.extend((*afterword(self._chain, mine), *salvage(rest)))
+                self._own.extend((*afterword(self._chain, mine, batch), *salvage(rest)))
+            elif not rest:
+                self._settle([ticket], mine)
             else:
                 again.append(self._remaining(ticket, mine, rest))
         self._waiting.put_back(again)
