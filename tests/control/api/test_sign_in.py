@@ -384,6 +384,8 @@ async def test_the_api_says_who_asks(house: House) -> None:
         ("vst_short", wording.truncated(9)),
         ("nonsense", wording.TOKEN_REFUSED),
     ],
+    # Named, as a token is another in each process and would be part of the test's name.
+    ids=["unknown", "cut", "nonsense"],
 )
 async def test_a_wrong_token_is_401_with_what_to_do(house: House, shown: str, detail: str) -> None:
     answer = await house.ask("GET", "/api/v1/me", shown)
