@@ -12,6 +12,8 @@ from tests.support.browser import Browser
 from tests.support.postgres import CLEARTEXT, GATEWAY, MD5, PostgresFactory, PostgresServer
 from tests.support.providers import CLIENT_ID, LightProvider, StrictProvider
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(params=[15, 18])
 def server(request: pytest.FixtureRequest) -> PostgresServer:
