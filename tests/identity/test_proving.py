@@ -145,6 +145,17 @@ async def test_a_login_name_from_one_network_may_fail_ten_times(door: Door) -> N
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("names", [("dev1", "dev2"), ("dev1+core", "dev2+core"), ("dev1", "dev2+core")])
+async def test_names_are_limited_each_for_itself_with_a_target_or_without(door: Door, names: tuple[str, str]) -> None:
+    secret, _ = await door.let_in()
+    for _ in range(11):
+        await door.show(new_token("gateway"), names[0])
+
+    assert await door.show(secret, names[0]) is Refusal.TOO_MANY
+    assert isinstance(await door.show(secret, names[1]), Identity)
+
+
+@pytest.mark.asyncio
 async def test_a_stranger_elsewhere_cannot_lock_a_person_out(door: Door) -> None:
     secret, _ = await door.let_in()
     for _ in range(50):

@@ -20,6 +20,7 @@ from vestibule.model.identity import Refusal
             'use an environment variable or "vestibule connect"',
         ),
         (Refusal.UNAVAILABLE, "vestibule: evidence cannot be recorded; refused"),
+        (Refusal.TOO_MANY, "vestibule: too many sessions or wrong tokens; wait a minute"),
     ],
 )
 def test_a_refused_proof_is_told_what_to_do(refusal: Refusal, text: str) -> None:

@@ -118,4 +118,5 @@ def _last_use(token: Token) -> Instant:
 
 
 def _pair(origin: str, attempted: str) -> str:
-    return f"{origin} {attempted.rpartition('+')[0].casefold()[:128]}"
+    login, plus, _ = attempted.rpartition("+")
+    return f"{origin} {(login if plus else attempted).casefold()[:128]}"

@@ -45,7 +45,7 @@ class Persist:
 
 @dataclass(frozen=True, slots=True)
 class Prove:
-    """Ask the identity port about a proof; answered by `Proven`."""
+    """Ask the identity port about a proof, shown for the user name `attempted`; answered by `Proven`."""
 
     method: Literal["token"]
     secret: bytes

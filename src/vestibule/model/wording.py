@@ -11,6 +11,7 @@ TOKEN_REFUSED = 'vestibule: token not accepted; run "vestibule login"'
 TOKEN_EXPIRED = 'vestibule: token expired; run "vestibule login"'
 LOGIN_DIFFERS = "vestibule: the login in the user name is not the one the token proves"
 EVIDENCE_UNWRITABLE = "vestibule: evidence cannot be recorded; refused"
+TOO_MANY = "vestibule: too many sessions or wrong tokens; wait a minute"
 TOO_MANY_GROUPS = (
     "vestibule: the identity provider sent too many groups and they could not be resolved; "
     "assign groups to the application"
@@ -54,5 +55,7 @@ def proof_refused(refusal: Refusal, length: int) -> str:
             return truncated(length)
         case Refusal.UNAVAILABLE:
             return EVIDENCE_UNWRITABLE
+        case Refusal.TOO_MANY:
+            return TOO_MANY
         case _:
             return TOKEN_REFUSED

@@ -30,7 +30,7 @@ TABLE = [
     (errors.cancelled(), "ERROR", "57014"),
     (errors.violation(ClientProtocolError("unknown message type 'y'")), "FATAL", "08P01"),
     (errors.violation(ClientProtocolError("replication is not supported", "0A000")), "FATAL", "0A000"),
-    (errors.too_many_sessions(), "FATAL", "53300"),
+    (errors.proof_refused(Refusal.TOO_MANY, 40), "FATAL", "53300"),
     (errors.evidence_unwritable(), "FATAL", "58030"),
     (errors.ended("57P01", "vestibule: session ended: revoked"), "FATAL", "57P01"),
     (errors.target_unreachable("core"), "FATAL", "08001"),

@@ -71,11 +71,6 @@ def target_refused(names: Iterable[str]) -> ErrorResponse:
     return ended("28000", wording.choose_target(names))
 
 
-def too_many_sessions() -> ErrorResponse:
-    """Tell that no further session is opened now."""
-    return ended("53300", "vestibule: too many sessions")
-
-
 def evidence_unwritable() -> ErrorResponse:
     """Tell that nobody is let in while evidence cannot be recorded."""
     return ended("58030", wording.EVIDENCE_UNWRITABLE)

@@ -141,7 +141,7 @@ class Login:
         token = password(message)
         self._token_length = len(token)
         self.stage = Stage.PROOF
-        self._effects.append(Prove("token", token, self._given.user.login))
+        self._effects.append(Prove("token", token, self._given.name))
 
     @property
     def _given(self) -> Startup:
