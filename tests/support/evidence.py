@@ -32,7 +32,7 @@ class Evidence:
         """The session that it belongs to."""
         return self.header.session
 
-    def __getitem__(self, member: str) -> Any:  # noqa: ANN401 - whatever the body holds
+    def __getitem__(self, member: str) -> Any:
         """Give a member of the body, None where it is left out."""
         return self.body.get(member)
 
@@ -120,7 +120,8 @@ class Journal:
         """Give a session by its id."""
         if session is None:
             raise ValueError("a record without a session")
-        records = [record for record in self.records() if record.session == session]
+        wanted = f'"session":"{session}"'.encode()
+        records = [_evidence(frame) for frame in self._frames() if wanted in frame.header]
         return SessionEvidence(session, sorted(records, key=lambda record: record.header.sn or 0))
 
     def closed_session(self, application: str, timeout: float = 20.0) -> SessionEvidence:
@@ -146,7 +147,7 @@ class Journal:
                 continue
             header = decode_header(frame.header)
             if (header.epoch, header.n) > mark.places.get(header.node, (-1, -1)):
-                found.append(Evidence(header, json.loads(frame.body)))
+                found.append(_evidence(frame))
         return found
 
     def _frames(self) -> list[Frame]:
@@ -159,6 +160,10 @@ class Journal:
                     # It is being written right now; what is whole was given.
                     continue
         return frames
+
+
+def _evidence(frame: Frame) -> Evidence:
+    return Evidence(decode_header(frame.header), json.loads(frame.body))
 
 
 def records(data: Path, kind: str = "") -> list[Evidence]:

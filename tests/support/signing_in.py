@@ -41,7 +41,7 @@ class SignedIn:
         """End the log-in."""
         self._ask("POST", "/api/v1/logout")
 
-    def _ask(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+    def _ask(self, method: str, path: str, body: object = None) -> Any:
         with client(self.gateway) as http:
             answer = http.request(method, path, json=body, headers={"Authorization": f"Bearer {self.token}"})
             answer.raise_for_status()

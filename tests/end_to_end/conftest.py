@@ -1,0 +1,70 @@
+"""What the end-to-end tests share: who is signed in at the shared gateway, its journal, and names for sessions."""
+
+from __future__ import annotations
+
+import random
+import string
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+
+from tests.support.evidence import Journal
+from tests.support.gateway import TARGET, Gateway
+from tests.support.signing_in import SignedIn, sign_in
+
+People = Callable[[str], SignedIn]
+Connect = Callable[..., psycopg.Connection]
+
+
+@pytest.fixture(scope="session")
+def signed_in(gateway: Gateway) -> People:
+    """Gives people of the shared gateway, each signed in once: `signed_in("dev1").token`."""
+    known: dict[str, SignedIn] = {}
+
+    def person(name: str) -> SignedIn:
+        if name not in known:
+            known[name] = sign_in(gateway, name)
+        return known[name]
+
+    return person
+
+
+@pytest.fixture(scope="session")
+def dev1(signed_in: People) -> SignedIn:
+    """dev1, who may read and write."""
+    return signed_in("dev1")
+
+
+@pytest.fixture(scope="session")
+def dora(signed_in: People) -> SignedIn:
+    """dora, who may change schemas too."""
+    return signed_in("dora")
+
+
+@pytest.fixture
+def journal(gateway: Gateway) -> Journal:
+    """The shared gateway's evidence."""
+    return Journal(gateway.data)
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that no other session has, of letters alone, so that it stands in records as it is."""
+    return "t" + "".join(random.SystemRandom().choices(string.ascii_lowercase, k=11))
+
+
+@pytest.fixture
+def connect(gateway: Gateway, dev1: SignedIn, name: str) -> Iterator[Connect]:
+    """Opens psycopg connections through the shared gateway, by default dev1's in autocommit and under `name`."""
+    opened: list[psycopg.Connection] = []
+
+    def open_one(person: SignedIn = dev1, autocommit: bool = True, target: str = TARGET, **more: object):
+        settings = {"application_name": name, "connect_timeout": 20, **more}
+        conninfo = gateway.conninfo(person.person, person.token, target, **settings)
+        opened.append(psycopg.connect(conninfo, autocommit=autocommit))
+        return opened[-1]
+
+    yield open_one
+    for connection in opened:
+        connection.close()
