@@ -143,9 +143,13 @@ def provide_account() -> None:
 def is_open(path: Path) -> bool:
     """Tell whether any user may enter `path` and every folder above it, and read it."""
     path = path.resolve()
-    above = all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents)
     wanted = stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0)
-    return above and path.stat().st_mode & wanted == wanted
+    is_entered = all(folder.stat().st_mode & stat.S_IXOTH for folder in _above(path))
+    return is_entered and path.stat().st_mode & wanted == wanted
+
+
+def _above(path: Path) -> Sequence[Path]:
+    return path.parents
 
 
 def is_shared() -> bool:

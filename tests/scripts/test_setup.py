@@ -1,0 +1,81 @@
+"""Set-up says what is missing, and keeps things where the user that runs servers can reach them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import setup
+
+
+@pytest.fixture
+def open_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # Folders of pytest's own are closed to others; here only what is below `tmp_path` counts.
+    monkeypatch.setattr(setup, "_above", lambda path: [above for above in path.parents if tmp_path in above.parents])
+    folder = tmp_path / "home" / "checkout"
+    folder.mkdir(parents=True)
+    for each in (folder, folder.parent):
+        each.chmod(0o755)
+    return folder
+
+
+def test_a_folder_below_a_closed_one_is_not_open(open_folder: Path) -> None:
+    assert setup.is_open(open_folder)
+
+    open_folder.parent.chmod(0o700)
+
+    assert not setup.is_open(open_folder)
+
+
+def test_a_file_that_others_cannot_read_is_not_open(open_folder: Path) -> None:
+    file = open_folder / "file"
+    file.touch(0o644)
+    assert setup.is_open(file)
+
+    file.chmod(0o640)
+
+    assert not setup.is_open(file)
+
+
+def test_missing_programs_are_asked_for_by_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = [setup.Program("PostgreSQL 15", "postgresql-15", present=False), setup.Program("x", "y", present=True)]
+    monkeypatch.setattr(setup, "programs", lambda: gone)
+    monkeypatch.setattr(setup.os, "geteuid", lambda: 1000)
+
+    with pytest.raises(setup.Missing, match=r"apt-get install --no-install-recommends postgresql-15\n"):
+        setup.provide_programs()
+
+
+def test_set_up_ends_with_status_3_where_something_is_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing() -> None:
+        raise setup.Missing("something is missing")
+
+    monkeypatch.setattr(setup, "provide_programs", missing)
+
+    assert setup.main() == 3
+    assert capsys.readouterr().err == "setup: something is missing\n"
+
+
+def test_a_step_is_done_again_only_for_another_state(tmp_path: Path) -> None:
+    setup.set_done(tmp_path, "python", setup.digest("lock", "3.11"))
+
+    assert setup.is_done(tmp_path, "python", setup.digest("lock", "3.11"))
+    assert not setup.is_done(tmp_path, "python", setup.digest("lock", "3.12"))
+    assert not setup.is_done(tmp_path, "node", setup.digest("lock", "3.11"))
+
+
+def test_states_of_other_parts_differ() -> None:
+    assert setup.digest("ab", "c") != setup.digest("a", "bc")
+
+
+def test_set_up_needs_the_standard_library_alone() -> None:
+    code = "import sys; sys.path.insert(0, 'scripts'); import setup"
+
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=setup.ROOT, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
