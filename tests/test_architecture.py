@@ -90,6 +90,12 @@ FORBIDDEN_WORDS = ("tamper-proof", "tamperproof", "FFIEC-compliant", "FFIEC requ
 FORBIDDEN_IN_PAGES = (*FORBIDDEN_WORDS, "immutable")
 LONGEST = 500
 
+#: The conformance cases that this version promises.
+CASES = [
+    *(f"PG-{number:02d}" for number in (1, 2, 4, 9, 10, 11, 12, 13, 17, 18, 19, 23, 24, 25, 28, 29, 30)),
+    *(f"ID-{number:02d}" for number in (1, 2, 3)),
+]
+
 
 def modules() -> list[str]:
     return sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
@@ -248,6 +254,17 @@ def test_only_the_gates_permit_module_makes_permits() -> None:
 
 def _called(node: ast.Call) -> str:
     return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+@cache
+def cases_with_tests() -> frozenset[str]:
+    paths = (ROOT / "tests").rglob("test_*.py")
+    return frozenset(case for path in paths for case in re.findall(r'mark\.case\("([^"]+)"', path.read_text()))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_promised_case_has_a_test_that_carries_its_id(case: str) -> None:
+    assert case in cases_with_tests()
 
 
 @pytest.mark.parametrize("folder", ["src", "tests", "demo", "scripts", "benchmarks"])
