@@ -16,16 +16,20 @@ import time
 from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
+from uuid import UUID
 
 import structlog
 import uvloop
 from fastapi import FastAPI
 
 from vestibule.app.data import open_journal, started, wall_clock
-from vestibule.control.api import application
+from vestibule.control.api.service import Service, application
+from vestibule.control.api.sessions import Sessions
 from vestibule.control.api.sign_in import SignIn
+from vestibule.control.api.targets import Targets
 from vestibule.control.desk import Desk
 from vestibule.control.policy import PolicyKeeper
+from vestibule.control.viewing import Viewing
 from vestibule.control.web import Web
 from vestibule.control.workers import Launch, Workers
 from vestibule.evidence.heartbeat import EVERY, heartbeat
@@ -44,6 +48,7 @@ from vestibule.server import sockets
 from vestibule.settings import Settings, read_policy
 from vestibule.stores.data_keys import open_data_keys
 from vestibule.stores.database import open_database
+from vestibule.stores.index import SessionIndex
 from vestibule.stores.logins import LoginStore
 from vestibule.stores.segments import Journal
 from vestibule.vault import Vault
@@ -95,12 +100,13 @@ class ControlProcess:
         stack.push_async_callback(asyncio.to_thread, self._journal.close)
         self._engine = await open_database(settings.data / "state.sqlite")
         stack.push_async_callback(self._engine.dispose)
+        self._index = SessionIndex(self._engine)
         self._keys = await open_data_keys(self._engine, settings.data / "keys" / "kek")
         await self._journal.commit(Record(Kind.NODE_STARTED, {**started(settings), **_found(self._journal)}))
         stack.push_async_callback(self._record_stop)
         self._policy = PolicyKeeper(settings.policy, self._persist, wall_clock)
         read_policy(settings)
-        self._policy_engine = Engine(await self._policy.begin(None))
+        self._policy_engine = Engine(await self._policy.begin(await self._index.last_policy()))
         self._storage_key_id, self._storage_key = await self._keys.token_key()
 
     async def _persist(self, record: Record) -> None:
@@ -180,8 +186,22 @@ class ControlProcess:
         return [sys.executable, "-m", "vestibule.app.data", settings, str(worker), str(bus), *map(str, listening)]
 
     def _application(self) -> FastAPI:
-        sign_in = SignIn(self._logins, self._prover, self._settings.public_url, self._may_use)
-        return application(sign_in, lambda: self._workers.are_ready)
+        return application(
+            Service(
+                SignIn(self._logins, self._prover, self._settings.public_url, self._may_use),
+                Sessions(
+                    self._index, Viewing(self._persist), lambda who: self._policy_engine.roles_of(who), self._kill
+                ),
+                Targets(
+                    lambda who: self._policy_engine.targets_of(who), self._settings.listeners.postgres.address.port
+                ),
+                lambda: self._workers.are_ready,
+            )
+        )
+
+    async def _kill(self, session: UUID, by: str) -> bool:
+        answers = await self._workers.tell("kill", {"session": str(session), "by": by})
+        return any(isinstance(answer, Mapping) and answer.get("killed") is True for answer in answers)
 
     def _may_use(self, identity: Identity) -> Collection[str]:
         return [target.name for target in self._policy_engine.targets_of(identity)]

@@ -34,6 +34,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from vestibule.evidence.canonical import Header
 from vestibule.model.login import StateUnavailable
+from vestibule.model.names import stamp
 from vestibule.model.record import Kind
 from vestibule.stores.database import METADATA
 
@@ -228,7 +229,7 @@ async def enter(connection: AsyncConnection, leaves: Iterable[Leaf]) -> None:
     """Enter new leaves, in their order, in the transaction of `connection`; entering one again changes nothing."""
     rows: dict[Kind, list[dict[str, Any]]] = {kind: [] for kind in _ENTERED}
     for leaf in leaves:
-        kind = Kind(leaf.header.kind)
+        kind = leaf.header.kind
         if kind in rows:
             rows[kind].append(_ENTERED[kind](leaf, json.loads(leaf.body)))
     for kind, statement in _STATEMENTS.items():
@@ -236,11 +237,17 @@ async def enter(connection: AsyncConnection, leaves: Iterable[Leaf]) -> None:
             await connection.execute(statement, rows[kind])
 
 
+def _session_of(leaf: Leaf) -> bytes:
+    if leaf.header.session is None:
+        raise ValueError(f"leaf {leaf.index} names no session")
+    return leaf.header.session.bytes
+
+
 def _opened(leaf: Leaf, body: Mapping[str, Any]) -> dict[str, Any]:
     who, client = body["who"], body["client"]
     return {
-        "session": UUID(str(leaf.header.session)).bytes,
-        "opened_at": leaf.header.t,
+        "session": _session_of(leaf),
+        "opened_at": stamp(leaf.header.t),
         "issuer": who["iss"],
         "subject": who["sub"],
         "name": who["name"],
@@ -260,8 +267,8 @@ def _opened(leaf: Leaf, body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _closed(leaf: Leaf, body: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "of_session": UUID(str(leaf.header.session)).bytes,
-        "closed_at": leaf.header.t,
+        "of_session": _session_of(leaf),
+        "closed_at": stamp(leaf.header.t),
         "cause": body["cause"],
         "statements": body.get("statements"),
         "allowed": body.get("allowed"),
@@ -273,10 +280,10 @@ def _closed(leaf: Leaf, body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _decided(leaf: Leaf, body: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "session": UUID(str(leaf.header.session)).bytes,
+        "session": _session_of(leaf),
         "number": body["no"],
-        "record": UUID(str(leaf.header.id)).bytes,
-        "decided_at": leaf.header.t,
+        "record": leaf.header.id.bytes,
+        "decided_at": stamp(leaf.header.t),
         "text": body["text"],
         "text_bytes": body["text_bytes"],
         "parameters": json.dumps(body.get("parameters", [])),
@@ -292,7 +299,7 @@ def _finished(leaf: Leaf, body: Mapping[str, Any]) -> dict[str, Any]:
     error = body.get("error", {})
     return {
         "of_record": UUID(body["decided"]["id"]).bytes,
-        "finished_at": leaf.header.t,
+        "finished_at": stamp(leaf.header.t),
         "outcome": body["outcome"],
         "error_code": error.get("code"),
         "error_text": error.get("text"),

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from fastapi import FastAPI, Response
 from fastapi.responses import PlainTextResponse
 
 from vestibule import __version__
-from vestibule.control.api import sign_in
+from vestibule.control.api import sessions, sign_in, targets
 
 
-def application(signing: sign_in.SignIn, is_ready: Callable[[], bool]) -> FastAPI:
-    """Make the application; `is_ready` says whether the data plane serves."""
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the application stands on; `is_ready` says whether the data plane serves."""
+
+    sign_in: sign_in.SignIn
+    sessions: sessions.Sessions
+    targets: targets.Targets
+    is_ready: Callable[[], bool]
+
+
+def application(service: Service) -> FastAPI:
+    """Make the application."""
     app = FastAPI(
         title="Vestibule", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
     )
-    app.state.sign_in = signing
-    app.include_router(sign_in.router)
+    app.state.sign_in, app.state.sessions, app.state.targets = service.sign_in, service.sessions, service.targets
+    for resource in (sign_in, sessions, targets):
+        app.include_router(resource.router)
 
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:
@@ -25,6 +37,6 @@ def application(signing: sign_in.SignIn, is_ready: Callable[[], bool]) -> FastAP
 
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> Response:
-        return PlainTextResponse("ready\n") if is_ready() else PlainTextResponse("not ready\n", 503)
+        return PlainTextResponse("ready\n") if service.is_ready() else PlainTextResponse("not ready\n", 503)
 
     return app

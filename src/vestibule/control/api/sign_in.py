@@ -133,13 +133,17 @@ async def login(request: Request) -> Response:
         query = _query(request)
         loopback = _loopback(query)
         provider = _provider(sign_in.service.providers, query)
-        if provider is None:
-            return _page(pages.choose(_choices(sign_in.service.providers, query)))
-        held = request.cookies.get(LOGIN_COOKIE, "")
-        binding = held if _BINDING.fullmatch(held) else ""
-        begun = await sign_in.service.begin(provider, loopback, _peer(request), binding)
-    except (VestibuleError, Problem) as error:
-        return _refusal_page(error)
+    except Problem as problem:
+        return _refusal_page(problem)
+    if provider is None:
+        return _page(pages.choose(_choices(sign_in.service.providers, query)))
+    held = request.cookies.get(LOGIN_COOKIE, "")
+    try:
+        begun = await sign_in.service.begin(
+            provider, loopback, _peer(request), held if _BINDING.fullmatch(held) else ""
+        )
+    except LoginRefused as refused:
+        return _refusal_page(refused) if loopback is None else _tell(loopback, refused)
     response = RedirectResponse(begun.url, HTTPStatus.FOUND)
     _set_cookie(response, LOGIN_COOKIE, begun.binding, LOGIN_WAITS // SECOND)
     return response
@@ -360,6 +364,12 @@ def _targets(sign_in: SignIn, identity: Identity, wanted: TokenRequest) -> froze
 
 def _page(text: str, status: int = HTTPStatus.OK) -> Response:
     return HTMLResponse(text, status, dict(pages.HEADERS))
+
+
+def _tell(loopback: Loopback, refused: LoginRefused) -> Response:
+    # Who waits at a command line sees no page (RFC 6749, 4.1.2.1).
+    answer = loopback.answered(error="access_denied", error_description=str(refused))
+    return RedirectResponse(answer, HTTPStatus.SEE_OTHER)
 
 
 def _refusal_page(error: VestibuleError | Problem) -> Response:

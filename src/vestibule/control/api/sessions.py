@@ -1,0 +1,245 @@
+"""Sessions: search, look at, replay, kill.
+
+1. Auditors and administrators look; administrators alone end sessions.
+2. Every look is recorded first (`EvidenceViewed`); if it cannot be, nothing is shown.
+3. Lists are pages: `next` of one is `before` or `after` of the following.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import quote
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from vestibule.control.api.guarded import GuardedRoute, Problem, problems
+from vestibule.control.api.sign_in import Me
+from vestibule.control.viewing import Action, Viewing
+from vestibule.model.identity import Identity
+from vestibule.stores.index import Search, SessionIndex, SessionRow
+
+AUDITOR: Final = "auditor"
+ADMINISTRATOR: Final = "administrator"
+PAGE: Final = 500
+
+#: Four digits are few enough to type, and few sessions share them; eight are what the target sees.
+_PREFIX: Final = re.compile(r"[0-9a-fA-F]{4,8}(-?[0-9a-fA-F-]{0,28})")
+_CURSOR: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)/([0-9a-f-]{36})")
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,6})?)?Z)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """What the routes stand on; `kill` gives whether the session was open."""
+
+    index: SessionIndex
+    viewing: Viewing
+    roles_of: Callable[[Identity], frozenset[str]]
+    kill: Callable[[UUID, str], Awaitable[bool]]
+
+
+router = APIRouter(prefix="/api/v1/sessions", route_class=GuardedRoute, tags=["sessions"])
+
+
+class _FromRow(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Session(_FromRow):
+    """One session; what is null has not happened yet."""
+
+    session: UUID
+    opened_at: str
+    closed_at: str | None
+    issuer: str
+    subject: str
+    name: str
+    ip: str
+    port: int
+    banner: str = Field(description="What the client calls itself.")
+    protocol: str
+    target: str
+    account: str = Field(description="The shared account at the target that the session ran under.")
+    database: str
+    ends_at: str
+    policy: str = Field(description="The policy in force when it opened, by its SHA-256.")
+    cause: str | None = Field(description="Why it ended.")
+    statements: int | None
+    allowed: int | None
+    denied: int | None
+    rows: int | None
+    complete: bool | None = Field(description="Whether everything was recorded.")
+    leaf: int = Field(description="Where its opening stands in the evidence log.")
+
+
+class SessionPage(BaseModel):
+    """Sessions, the newest first."""
+
+    sessions: list[Session]
+    next: str | None = Field(description="Pass it as `before` for the following page.")
+
+
+class Statement(_FromRow):
+    """One statement; its text has passed the storage mask."""
+
+    number: int
+    decided_at: str
+    text: str
+    text_bytes: int
+    parameters: list[dict[str, Any]]
+    operations: list[dict[str, Any]]
+    decision: Literal["allow", "deny", "hold"]
+    rule: str
+    cause: str
+    leaf: int
+    finished_at: str | None
+    outcome: str | None
+    error_code: str | None
+    error_text: str | None
+    rows: int | None
+    bytes: int | None
+    duration_us: int | None
+    transaction: str | None
+
+
+class StatementPage(BaseModel):
+    """Statements in order."""
+
+    session: Session
+    statements: list[Statement]
+    next: int | None = Field(description="Pass it as `after` for the following page.")
+
+
+class Killed(BaseModel):
+    """What became of a session that was to be ended."""
+
+    session: UUID
+    killed: bool = Field(description="False if it was not open any more.")
+
+
+Limit = Annotated[int, Query(ge=1, le=PAGE, description="How many at most.")]
+_PROBLEMS = problems(401, 403, 404, 422, 429, 503)
+
+
+@router.get("", responses=_PROBLEMS)
+async def search(
+    request: Request,
+    identity: Me,
+    user: Annotated[str | None, Query(max_length=256, description="The person's login name.")] = None,
+    target: Annotated[str | None, Query(max_length=63)] = None,
+    since: Annotated[str | None, Query(max_length=32, description="2026-01-31 or 2026-01-31T09:00Z.")] = None,
+    until: Annotated[str | None, Query(max_length=32)] = None,
+    state: Annotated[Literal["open", "closed"] | None, Query()] = None,
+    before: Annotated[str | None, Query(max_length=80, description="`next` of the page before.")] = None,
+    limit: Limit = 50,
+) -> SessionPage:
+    """List sessions, the newest first."""
+    wanted = Search(user, target, _time(since), _time(until), None if state is None else state == "open")
+    cursor = _cursor(before)
+    await _look(request, identity, "search", request.url.query)
+    rows = await _sessions(request).index.search(wanted, cursor, limit)
+    last = rows[-1] if len(rows) == limit else None
+    return SessionPage(
+        sessions=[Session.model_validate(row) for row in rows],
+        next=None if last is None else f"{last.opened_at}/{last.session}",
+    )
+
+
+@router.get("/{session}", responses=_PROBLEMS)
+async def show(
+    request: Request,
+    identity: Me,
+    session: str,
+    after: Annotated[int, Query(ge=0, description="`next` of the page before.")] = 0,
+    limit: Limit = 100,
+) -> StatementPage:
+    """Show a session and its statements; the beginning of its id will do."""
+    return await _page(request, identity, "open", session, after, limit)
+
+
+@router.get("/{session}/replay", responses=_PROBLEMS)
+async def replay(
+    request: Request,
+    identity: Me,
+    session: str,
+    after: Annotated[int, Query(ge=0, description="`next` of the page before.")] = 0,
+    limit: Limit = PAGE,
+) -> StatementPage:
+    """Give what a replay needs: each statement with its moment, decision, outcome and duration."""
+    return await _page(request, identity, "replay", session, after, limit)
+
+
+@router.post("/{session}/kill", responses=_PROBLEMS)
+async def kill(request: Request, identity: Me, session: str) -> Killed:
+    """End an open session: its statement is cancelled at the target, the client is told."""
+    _require(request, identity, ADMINISTRATOR)
+    found = await _find(request, session)
+    killed = await _sessions(request).kill(found.session, identity.who.name)
+    return Killed(session=found.session, killed=killed)
+
+
+async def _page(
+    request: Request, identity: Identity, action: Action, session: str, after: int, limit: int
+) -> StatementPage:
+    _require(request, identity, AUDITOR, ADMINISTRATOR)
+    found = await _find(request, session)
+    await _look(request, identity, action, quote(session), found.session)
+    rows = await _sessions(request).index.statements(found.session, after, limit)
+    return StatementPage(
+        session=Session.model_validate(found),
+        statements=[Statement.model_validate(row) for row in rows],
+        next=rows[-1].number if len(rows) == limit else None,
+    )
+
+
+async def _find(request: Request, session: str) -> SessionRow:
+    if not _PREFIX.fullmatch(session) or len(session.replace("-", "")) > 32:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "a session's id is written in hexadecimal, four digits or more")
+    found = await _sessions(request).index.find(session)
+    if not found:
+        raise Problem(HTTPStatus.NOT_FOUND, "no session has this id; an open one appears within a second")
+    if len(found) > 1:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "several sessions begin so; write more of the id")
+    return found[0]
+
+
+async def _look(request: Request, identity: Identity, action: Action, query: str, *sessions: UUID) -> None:
+    _require(request, identity, AUDITOR, ADMINISTRATOR)
+    await _sessions(request).viewing.record(identity, action, query, sessions)
+
+
+def _require(request: Request, identity: Identity, *roles: str) -> None:
+    if _sessions(request).roles_of(identity).isdisjoint(roles):
+        raise Problem(HTTPStatus.FORBIDDEN, f"this needs the role {' or '.join(roles)}; the policy gives it to groups")
+
+
+def _sessions(request: Request) -> Sessions:
+    found: Sessions = request.app.state.sessions
+    return found
+
+
+def _cursor(before: str | None) -> tuple[str, UUID] | None:
+    if before is None:
+        return None
+    match = _CURSOR.fullmatch(before)
+    try:
+        return (match[1], UUID(match[2])) if match else _malformed()
+    except ValueError:
+        return _malformed()
+
+
+def _malformed() -> tuple[str, UUID]:
+    raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "before is not the `next` of a page")
+
+
+def _time(text: str | None) -> str | None:
+    """Check a time; a shorter one compares rightly with the full form of records, as text."""
+    if text is not None and not _TIME.fullmatch(text):
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "a time is written 2026-01-31 or 2026-01-31T09:00Z, in UTC")
+    return None if text is None else text.removesuffix("Z")
