@@ -251,7 +251,7 @@ async def test_a_provider_that_did_not_change_keeps_its_keys_when_the_policy_doe
 
 
 async def test_one_network_begins_a_bounded_number_of_log_ins(house: House) -> None:
-    for _ in range(50):
+    for _ in range(200):
         await house.service.begin("corp", None, CLIENT)
 
     assert await failure_of(house.service.begin("corp", None, CLIENT)) is Failure.TOO_MANY

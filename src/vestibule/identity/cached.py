@@ -17,7 +17,7 @@ from vestibule.identity.failure import Failure, LoginRefused
 T = TypeVar("T")
 
 FORCED_EVERY = 60.0
-RETRY_AFTER = 10.0
+RETRY_AFTER = 5.0
 
 
 @dataclass(frozen=True, slots=True)

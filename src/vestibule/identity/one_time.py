@@ -30,7 +30,7 @@ class _Held(Generic[T]):
 class OneTime(Generic[T]):
     """A bounded table of secrets; `life` in microseconds."""
 
-    def __init__(self, life: int, most: int = 10_000, most_per_network: int = 50) -> None:
+    def __init__(self, life: int, most: int = 10_000, most_per_network: int = 200) -> None:
         """Start empty."""
         self._life = life
         self._most = most

@@ -302,6 +302,14 @@ async def test_a_provider_that_is_down_is_a_page_and_not_a_crash(house: House) -
     assert answer.headers["content-type"].startswith("text/html")
 
 
+async def test_a_command_line_hears_that_the_provider_is_down(house: House) -> None:
+    house.issuer.answers["/.well-known/openid-configuration"] = Reply(status=500)
+
+    answer = await house.browser.get("/login", params=cli_query())
+    assert answer.headers["location"].startswith(f"{HOME}?error=access_denied&")
+    assert parse_qs(urlsplit(answer.headers["location"]).query)["state"] == ["state-of-the-command-line"]
+
+
 async def test_several_providers_are_offered_and_the_command_lines_wish_is_kept(house: House, pem: Path) -> None:
     house.service.serve({name: party(house.issuer, name, pem, house.clock) for name in ("corp", "other")})
     page = (await house.browser.get("/login", params=cli_query())).text
