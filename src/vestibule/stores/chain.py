@@ -206,9 +206,13 @@ class Draft:
 
     def _resolve(self, record: Record) -> tuple[Mapping[str, Json], tuple[str, ...]]:
         found: list[Reference] = []
-        for value in record.members.values():
+        holders: list[str] = []
+        for member, value in record.members.items():
             if type(value) not in _PLAIN:
+                before = len(found)
                 _references(value, found)
+                if len(found) > before:
+                    holders.append(member)
         if not found:
             return record.members, ()
         names = {} if record.session is None else self._state(record.session).names
@@ -217,8 +221,8 @@ class Draft:
                 raise EvidenceUnavailable(
                     f"{record.kind} refers to {reference.name!r}, which its session has not recorded"
                 )
-        members = {member: _replaced(value, names) for member, value in record.members.items()}
-        return members, tuple(reference.name for reference in found if reference.last)
+        members = {**record.members, **{member: _replaced(record.members[member], names) for member in holders}}
+        return members, tuple([reference.name for reference in found if reference.last])
 
 
 def _references(value: Json, found: list[Reference]) -> None:
