@@ -43,9 +43,9 @@ class Show:
         self.say(textwrap.indent(textwrap.fill(why, WIDTH - 6), "      "))
         try:
             yield
-        except (AssertionError, OSError, RuntimeError, TimeoutError) as error:
+        except (AssertionError, LookupError, OSError, RuntimeError, ValueError) as error:
             self._failed.append(str(error))
-            self.say(f"      ! {error}")
+            self.say(f"      ! {type(error).__name__}: {error}")
         if not self._failed:
             self.good += 1
 
@@ -53,13 +53,13 @@ class Show:
         """Print a command as one would type it."""
         self.say(f"      $ {text}")
 
-    def output(self, text: str) -> None:
+    def output(self, text: str, most: int = SHOWN_LINES) -> None:
         """Print what a program answered, cut where it is long."""
         lines = text.rstrip().splitlines()
-        for line in lines[:SHOWN_LINES]:
+        for line in lines[:most]:
             print(f"      | {line}", flush=True)
-        if len(lines) > SHOWN_LINES:
-            print(f"      | ... {len(lines) - SHOWN_LINES} more lines", flush=True)
+        if len(lines) > most:
+            print(f"      | ... {len(lines) - most} more lines", flush=True)
 
     def check(self, claim: str, holds: bool) -> None:
         """Print a claim and whether it held."""

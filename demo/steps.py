@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from demo.show import Show
+from demo.show import SHOWN_LINES, Show
 from demo.stage import Stage
 from tests.support.clients import Outcome
 from tests.support.gateway import TARGET, token_in
+
+#: As much of a verification as fits the screen: the checks, not the page about its limits.
+VERDICTS: Final = 8
 
 ENGINEER: Final = "dev1"
 AUDITOR: Final = "ana"
@@ -94,8 +97,8 @@ def list_sessions(stage: Stage, show: Show) -> None:
 
 def replay(stage: Stage, show: Show) -> None:
     """Let the auditor see what was done."""
-    session = str(stage.gateway.sessions(AUDITOR)[0]["id"])
-    done = told(stage, show, AUDITOR, "sessions", "replay", session, "--speed", "0")
+    session = str(stage.gateway.sessions(AUDITOR, "--user", ENGINEER)[0]["session"])
+    done = told(stage, show, AUDITOR, "sessions", "replay", session, "--speed", "10")
     denied = "DROP TABLE loans" in done.output and "no dropping" in done.output
     show.check("the denied DROP is there with its rule", denied)
     show.check("so is the SELECT behind it", "count(*)" in done.output)
@@ -103,21 +106,30 @@ def replay(stage: Stage, show: Show) -> None:
 
 def verify(stage: Stage, show: Show) -> None:
     """Check the evidence with the verifier that auditors get."""
-    done = told(stage, show, AUDITOR, "evidence", "verify", stage.gateway.data)
+    done = told(stage, show, AUDITOR, "evidence", "verify", stage.gateway.data, lines=VERDICTS)
     show.check("every check passes", done.status == 0 and "FAIL" not in done.output)
 
 
 def tamper(stage: Stage, show: Show) -> None:
     """Flip one byte of a copy and check that."""
-    copy = stage.sandbox.folder("copy") / "data"
-    stage.sandbox.run(["cp", "-a", stage.gateway.data, copy], folder=copy.parent)
-    segment = max(copy.rglob("*.seg"), key=lambda path: path.stat().st_size)
+    copy = copied(stage)
+    segment = max(copy.rglob("*.seg"), key=lambda path: len(path.read_bytes().rstrip(b"\0")))
     place = flip(segment)
-    show.say(f"      one byte of {segment.relative_to(copy)} is flipped, at {place}")
-    done = told(stage, show, AUDITOR, "evidence", "verify", copy)
+    show.say(f"      one byte of a copy is flipped: {segment.relative_to(copy)}, offset {place}")
+    done = told(stage, show, AUDITOR, "evidence", "verify", copy, lines=VERDICTS)
     show.check("verification fails", done.status == 1 and "FAIL" in done.output)
     show.check("and names the damage", segment.name in done.output)
     shutil.rmtree(copy.parent)
+
+
+def copied(stage: Stage) -> Path:
+    """Copy the data of the running gateway: first the log, then the journal, which holds at least what it tells of."""
+    copy = stage.sandbox.folder("copy") / "data"
+    script = 'mkdir "$2" && cp -a "$1/log" "$2" && cp -an "$1/." "$2"'
+    done = stage.sandbox.run(["sh", "-c", script, "sh", stage.gateway.data, copy], folder=copy.parent)
+    if done.returncode:
+        raise RuntimeError(f"the copy failed: {done.stderr}")
+    return copy
 
 
 STEPS: Final[Sequence[Step]] = (
@@ -152,11 +164,11 @@ def refused(stage: Stage, show: Show, token: str, text: str) -> None:
     show.check("the database saw nothing of it", reached == [])
 
 
-def told(stage: Stage, show: Show, person: str, *words: str | Path) -> Outcome:
+def told(stage: Stage, show: Show, person: str, *words: str | Path, lines: int = SHOWN_LINES) -> Outcome:
     """Run the command line and show what it says."""
     show.command("vestibule " + " ".join(str(word) for word in words))
     done = stage.gateway.cli(person, *words)
-    show.output(done.output + done.errors)
+    show.output(done.output + done.errors, lines)
     return done
 
 

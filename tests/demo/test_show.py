@@ -28,7 +28,7 @@ def test_a_step_that_breaks_is_told_and_not_counted(capsys: pytest.CaptureFixtur
         show.check("the next step starts clean", holds=True)
 
     assert show.finish() == 1
-    assert "! psql is gone" in capsys.readouterr().out
+    assert "! RuntimeError: psql is gone" in capsys.readouterr().out
     assert (show.good, show.number) == (1, 2)
 
 
