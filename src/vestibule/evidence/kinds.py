@@ -37,7 +37,7 @@ WHO = shape(
 PROOF = shape(
     {
         "method": text,
-        "credential": text,
+        "credential?": text,
         "amr?": many(text),
         "acr?": text,
         "auth_time?": moment,
@@ -180,7 +180,7 @@ _STATEMENT_DECIDED: Final[Mapping[str, Check]] = {
     "statement": uuid,
     "no": count,
     "dialect": text,
-    "text": text,
+    "text?": text,
     "text_bytes": count,
     "lossy?": boolean,
     "text_object?": OBJECT,

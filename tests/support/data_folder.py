@@ -1,0 +1,275 @@
+"""A data folder with a journal and a published log, made by the package's own code from a seed."""
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from vestibule.evidence.canonical import ZERO_LEAF, Header, encode_body, encode_header, leaf_hash, uuid7
+from vestibule.evidence.checkpoint import Checkpoint, VerifierKey, sign_checkpoint
+from vestibule.evidence.heartbeat import sessions_digest
+from vestibule.evidence.log import Grown, LogState, Row, integrate, publication, publishable
+from vestibule.evidence.merkle import root_at
+from vestibule.evidence.segment import encode_frame, segment_name
+from vestibule.model.names import Instant, TargetName, stamp
+from vestibule.model.record import Json, Kind
+
+ORIGIN = "vestibule.test/log/1"
+START = Instant(1_767_323_045_000_000)
+HEX = "00" * 32
+LOGIN = "019b7ca9-8d03-7000-8000-000000000001"
+WHO: dict[str, Json] = {"iss": "https://idp.test", "sub": "u1", "name": "ada", "type": "human", "login": LOGIN}
+PROOF: dict[str, Json] = {"method": "token", "credential": LOGIN}
+RULE: dict[str, Json] = {"name": "engineers", "section": "access", "policy": HEX}
+PEER: dict[str, Json] = {"ip": "127.0.0.1", "port": 5000}
+
+
+@dataclass
+class SessionChain:
+    sn: int = 0
+    leaf: bytes = ZERO_LEAF
+
+
+@dataclass
+class WriterChain:
+    """One writer: records go in, segment files come out."""
+
+    node: str
+    source: random.Random
+    epoch: int = 0
+    n: int = 0
+    prev: bytes = ZERO_LEAF
+    sessions: dict[UUID, SessionChain] = field(default_factory=dict)
+    open: set[UUID] = field(default_factory=set)
+    frames: list[tuple[tuple[int, int], bytes]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+
+    def start(self) -> None:
+        self.epoch, self.n = self.epoch + 1, 0
+        self.open.clear()
+        self.write(Kind.NODE_STARTED, {"version": "1", "python": "3.11", "clean": True})
+
+    def write(
+        self, kind: Kind, members: Mapping[str, Json], session: UUID | None = None, sequenced: bool = True
+    ) -> dict[str, Json]:
+        """Write one record, and give what refers to it."""
+        chain = self.sessions.setdefault(session, SessionChain()) if session is not None and sequenced else None
+        body = encode_body(kind, members, self.source.randbytes(16))
+        header = Header(
+            kind=kind,
+            id=uuid7(Instant(START + self.n * 1_000), self.source.randbytes(10)),
+            t=Instant(START + self.n * 1_000),
+            node=self.node,
+            epoch=self.epoch,
+            n=self.n,
+            prev=self.prev,
+            session=session,
+            sn=None if chain is None else chain.sn,
+            sprev=None if chain is None else chain.leaf,
+            target=None if session is None else TargetName("core-banking"),
+            body=sha256(body).digest(),
+            length=len(body),
+        )
+        data = encode_header(header)
+        self.prev = leaf_hash(data)
+        self.frames.append(((self.epoch, self.n), encode_frame(data, body)))
+        self.rows.append(Row(self.node, data, body))
+        self.n += 1
+        if chain is not None:
+            chain.sn, chain.leaf = chain.sn + 1, self.prev
+        return {"id": str(header.id), "leaf": self.prev.hex()}
+
+    def heartbeat(self, beat: int, published: int = 0) -> None:
+        digest = sessions_digest(self.open)
+        members: dict[str, Json] = {"beat": beat, "sessions_open": len(self.open), "sessions_digest": digest}
+        self.write(Kind.HEARTBEAT, members | {"published_size": published})
+
+    def open_session(self) -> "OpenSession":
+        session = UUID(bytes=self.source.randbytes(16), version=4)
+        access = {
+            "who": WHO,
+            "attempted": "ada+core",
+            "client": PEER,
+            "protocol": "postgres",
+            "decision": "allow",
+            "rule": RULE,
+        }
+        opened = {
+            "access": self.write(Kind.ACCESS_DECIDED, access, session),
+            "who": WHO,
+            "proof": PROOF,
+            "client": PEER,
+            "protocol": "postgres",
+            "target": "core-banking",
+            "target_account": "vestibule_rw",
+            "policy": HEX,
+            "data_key": LOGIN,
+            "ends_at": stamp(START),
+        }
+        ref = self.write(Kind.SESSION_OPENED, opened, session)
+        self.open.add(session)
+        return OpenSession(self, session, ref)
+
+    def segments(self, size: int) -> Iterator[tuple[str, bytes]]:
+        """Give the segment files, a new one after `size` records and in each epoch."""
+        last: tuple[int, int] | None = None
+        name, data, count = "", b"", 0
+        for (epoch, n), frame in self.frames:
+            if last is None or epoch != last[0] or count == size:
+                if name:
+                    yield name, data
+                name, data, count = segment_name(epoch, n), b"", 0
+            data += frame
+            count += 1
+            last = (epoch, n)
+        yield name, data
+
+
+@dataclass
+class OpenSession:
+    writer: WriterChain
+    id: UUID
+    opened: dict[str, Json]
+    no: int = 0
+
+    def decide(self, decision: str = "allow") -> dict[str, Json]:
+        self.no += 1
+        members: dict[str, Json] = {
+            "statement": str(UUID(int=self.id.int ^ self.no)),
+            "no": self.no,
+            "dialect": "postgres",
+            "text": f"SELECT {self.no}",
+            "text_bytes": 8,
+            "text_mac": HEX,
+            "bytes_mac": HEX,
+            "bind_key": LOGIN,
+            "ops": [{"verb": "select", "object": "t", "impact": "read"}],
+            "decision": decision,
+            "rule": RULE,
+        }
+        return self.writer.write(Kind.STATEMENT_DECIDED, members, self.id)
+
+    def finish(self, decided: dict[str, Json], forwarded: bool = True, outcome: str = "ok") -> None:
+        members: dict[str, Json] = {"decided": decided, "outcome": outcome, "forwarded": forwarded, "rows": 1}
+        self.writer.write(Kind.STATEMENT_FINISHED, members, self.id)
+
+    def close(self) -> None:
+        last = self.writer.sessions[self.id].sn
+        members: dict[str, Json] = {
+            "opened": self.opened,
+            "cause": "client_closed",
+            "statements": self.no,
+            "last_sn": last,
+        }
+        self.writer.write(Kind.SESSION_CLOSED, members, self.id)
+        self.writer.open.discard(self.id)
+
+
+class PublishedLog:
+    """The integrator and publisher of one node, over a dictionary of files."""
+
+    def __init__(self, key: Ed25519PrivateKey, origin: str = ORIGIN) -> None:
+        self.key = key
+        self.vkey = VerifierKey(origin, key.public_key().public_bytes_raw())
+        self.files: dict[str, bytes] = {"log.vkey": f"{self.vkey}\n".encode()}
+        self.state = LogState()
+        self.published = 0
+        self.entries: list[bytes] = []
+        self.hashes = Grown(lambda level, start, end: (), 0, [], [])
+        self.taken: dict[str, int] = {}
+
+    def integrate(self, *writers: WriterChain) -> None:
+        for writer in writers:
+            start = self.taken.get(writer.node, 0)
+            done = integrate(self.state, writer.rows[start:], limit=1_000_000)
+            assert not done.faults
+            self.state = done.state
+            self.taken[writer.node] = len(writer.rows)
+            self.entries += [row.header for row in writer.rows[start:]]
+            leaves = [*self.hashes.leaves, *(leaf.hash for leaf in done.leaves)]
+            self.hashes = Grown(self.hashes.published, 0, leaves, [*self.hashes.tiles, *done.tiles])
+
+    def publish(self) -> int:
+        size = publishable(self.state.tree.size)
+        root = root_at(size, self.hashes)
+        self.files |= dict(publication(self.published, size, self.hashes, lambda start, end: self.entries[start:end]))
+        note = sign_checkpoint(Checkpoint(self.vkey.name, size, root), self.vkey, self.key.sign)
+        self.files[f"checkpoints/{size}"] = self.files["checkpoint"] = note
+        self.published = size
+        return size
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def test_key() -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(sha256(b"vestibule test log key").digest())
+
+
+def busy_day(seed: int, rounds: int = 8) -> tuple[dict[str, bytes], PublishedLog, list[WriterChain]]:
+    """Make the files of a node with three writers: epochs, sessions of all kinds, some checkpoints; all published."""
+    source = random.Random(seed)
+    log = PublishedLog(test_key())
+    control, *gates = writers = [WriterChain(node, source) for node in ("gate1.control", "gate1.0", "gate1.1")]
+    control.start()
+    control.write(Kind.LOG_GENESIS, {"origin": ORIGIN, "generation": 1, "vkey": str(log.vkey), "reason": "first start"})
+    control.write(
+        Kind.POLICY_APPLIED, {"policy": HEX, "text": "version: 1\n", "source": "file", "effective_at": stamp(START)}
+    )
+    for gate in gates:
+        gate.start()
+    for number in range(rounds):
+        for gate in gates:
+            _serve(gate, source)
+        if number == rounds // 2:
+            _crash(gates[1], control)
+        control.write(Kind.IDENTITY_EVENT, {"event": "login_ok", "source": "oidc", "who": WHO, "sessions": []})
+        for writer in writers:
+            writer.heartbeat(number, log.published)
+        log.integrate(*source.sample(writers, len(writers)))
+        log.publish()
+    for writer in (*gates, control):
+        writer.write(Kind.NODE_STOPPED, {"cause": "operator", "open_sessions": len(writer.open), "queue_empty": True})
+    if sum(len(writer.rows) for writer in writers) % 256 == 0:
+        control.heartbeat(rounds, log.published)
+    log.integrate(*writers)
+    log.publish()
+    files = {f"log/{name}": data for name, data in log.files.items()}
+    for writer in writers:
+        files |= {f"journal/{writer.node}/{name}": data for name, data in writer.segments(60)}
+        files |= {f"journal/{writer.node}/lock": b"", f"journal/{writer.node}/reserve": bytes(4_096)}
+    newest = [name for name in files if name.startswith("journal/gate1.0/") and name.endswith(".seg")][-1]
+    files[newest] += bytes(-len(files[newest]) % 4_096)
+    return files, log, writers
+
+
+def _serve(gate: WriterChain, source: random.Random) -> None:
+    sessions = [gate.open_session() for _ in range(source.randint(1, 3))]
+    for session in sessions:
+        for _ in range(source.randint(1, 4)):
+            decided = session.decide()
+            session.finish(decided, outcome=source.choice(["ok", "error", "cancelled"]))
+        session.finish(session.decide("deny"), forwarded=False, outcome="refused")
+        session.decide("deny")
+    for session in sessions[source.randint(0, 1) :]:
+        session.close()
+
+
+def _crash(gate: WriterChain, control: WriterChain) -> None:
+    """The process is killed with a statement at the target; it starts again and the control process recovers."""
+    session = gate.open_session()
+    decided = session.decide()
+    sequenced = gate.sessions[session.id].sn - 1
+    gate.start()
+    unknown: dict[str, Json] = {"decided": decided, "outcome": "unknown", "forwarded": True}
+    control.write(Kind.STATEMENT_FINISHED, unknown, session.id, sequenced=False)
+    closed: dict[str, Json] = {"opened": session.opened, "cause": "crash", "last_sn": sequenced}
+    control.write(Kind.SESSION_CLOSED, closed, session.id, sequenced=False)
