@@ -188,7 +188,7 @@ class ControlProcess:
     def _application(self) -> FastAPI:
         return application(
             Service(
-                SignIn(self._logins, self._prover, self._settings.public_url, self._may_use),
+                SignIn(self._logins, self._prover, self._settings.public_url, self._may_use, self._ports()),
                 Sessions(
                     self._index, Viewing(self._persist), lambda who: self._policy_engine.roles_of(who), self._kill
                 ),
@@ -198,6 +198,9 @@ class ControlProcess:
                 lambda: self._workers.are_ready,
             )
         )
+
+    def _ports(self) -> Mapping[str, int]:
+        return {"postgres": self._settings.listeners.postgres.address.port}
 
     async def _kill(self, session: UUID, by: str) -> bool:
         answers = await self._workers.tell("kill", {"session": str(session), "by": by})
