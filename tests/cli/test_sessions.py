@@ -1,0 +1,166 @@
+"""Sessions on the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from vestibule.cli import sessions
+from vestibule.cli.exits import CommandError, Exit
+from vestibule.cli.root import build
+
+SESSION = "3c77dd78-f9f6-41b4-a3d7-d27bfce7f2a4"
+ABOUT: dict[str, Any] = {
+    "session": SESSION,
+    "opened_at": "2026-01-31T09:00:00.000000Z",
+    "closed_at": "2026-01-31T09:00:30.500000Z",
+    "issuer": "https://idp",
+    "subject": "s-1",
+    "name": "alice",
+    "ip": "192.0.2.7",
+    "port": 50_000,
+    "banner": "psql",
+    "target": "core",
+    "account": "vestibule_rw",
+    "database": "core",
+    "cause": "client_closed",
+    "statements": 2,
+    "denied": 1,
+    "complete": True,
+}
+ALLOWED: dict[str, Any] = {
+    "number": 1,
+    "decided_at": "2026-01-31T09:00:01.000000Z",
+    "text": "SELECT pg_sleep(5)",
+    "decision": "allow",
+    "rule": "all",
+    "cause": "granted",
+    "outcome": "ok",
+    "error_code": None,
+    "error_text": None,
+    "rows": 1,
+    "duration_us": 5_000_000,
+}
+DENIED = ALLOWED | {
+    "number": 2,
+    "decided_at": "2026-01-31T09:00:02.000000Z",
+    "text": "DROP TABLE t; -- \x1b[2J[red]",
+    "decision": "deny",
+    "rule": "no dropping",
+    "cause": "by migration only",
+    "outcome": "refused",
+}
+
+
+class Gateway:
+    """Answers as the control plane does."""
+
+    server = "https://v"
+
+    def __init__(self, killed: bool = True) -> None:
+        self.asked: list[tuple[str, str, Mapping[str, Any]]] = []
+        self.killed = killed
+
+    def __enter__(self) -> Gateway:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def call(self, method: str, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        self.asked.append((method, path, dict(query or {})))
+        if path.endswith("/kill"):
+            return {"session": SESSION, "killed": self.killed}
+        if path == "/api/v1/sessions":
+            more = "before" not in (query or {})
+            return {"sessions": [ABOUT], "next": "cursor" if more else None}
+        after = (query or {})["after"]
+        return {"session": ABOUT, "statements": [DENIED] if after else [ALLOWED], "next": None if after else 1}
+
+
+@pytest.fixture
+def gateway(monkeypatch: pytest.MonkeyPatch) -> Gateway:
+    made = Gateway()
+    monkeypatch.setattr(sessions, "logged_in", lambda: made)
+    monkeypatch.setenv("COLUMNS", "200")
+    return made
+
+
+def run(*arguments: str) -> Result:
+    line = ("sessions", *arguments)
+    return CliRunner().invoke(build(line), line)
+
+
+def test_a_list_asks_for_what_was_named_and_goes_through_the_pages(gateway: Gateway) -> None:
+    result = run("list", "--user", "alice", "--open", "--limit", "2")
+    assert result.exit_code == 0, result.output
+    assert gateway.asked[0][2] == {"user": "alice", "state": "open", "limit": 2}
+    assert gateway.asked[1][2]["before"] == "cursor"
+    assert "alice" in result.output
+    assert "3c77dd78" in result.output
+
+
+def test_a_list_as_json_is_what_the_gateway_gave(gateway: Gateway) -> None:
+    assert json.loads(run("list", "--json", "--limit", "2").output) == [ABOUT, ABOUT]
+
+
+def test_a_session_is_shown_whole_over_its_pages(gateway: Gateway) -> None:
+    output = run("show", "3c77").output
+    assert "SELECT pg_sleep(5)" in output
+    assert "no dropping" in output
+    assert [asked[2]["after"] for asked in gateway.asked] == [0, 1]
+
+
+def test_hostile_text_reaches_the_terminal_without_its_teeth(gateway: Gateway) -> None:
+    for command in ("show", "replay"):
+        output = run(command, "3c77", *(["--speed", "0"] if command == "replay" else [])).output
+        assert "\x1b[2J" not in output
+        assert "?[2J[red]" in output
+
+
+def test_a_replay_is_in_the_order_of_time() -> None:
+    moments = sessions.timeline(ABOUT, [ALLOWED, DENIED])
+    assert [(moment.at_us // 1_000_000, moment.text.split()[0]) for moment in moments] == [
+        (0, "opened"),
+        (1, "#1"),
+        (2, "#2"),
+        (6, "#1"),
+        (30, "closed:"),
+    ]
+
+
+@pytest.mark.parametrize(("speed", "slept"), [("1", [0, 1, 1, 4, 10]), ("10", [0, 0.1, 0.1, 0.4, 2.45]), ("0", [])])
+def test_a_replay_keeps_the_pauses_or_is_faster(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, speed: str, slept: list[float]
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("vestibule.cli.sessions.time.sleep", pauses.append)
+    result = run("replay", "3c77", "--speed", speed)
+    assert result.exit_code == 0, result.output
+    assert pauses == pytest.approx(slept)
+    assert "denied by rule 'no dropping'" in result.output
+
+
+def test_a_killed_session_is_said_to_have_ended(gateway: Gateway) -> None:
+    result = run("kill", "3c77")
+    assert result.exit_code == 0
+    assert gateway.asked == [("POST", "/api/v1/sessions/3c77/kill", {})]
+
+
+def test_a_session_that_was_not_open_is_a_failure(gateway: Gateway) -> None:
+    gateway.killed = False
+    result = run("kill", "3c77")
+    assert isinstance(result.exception, CommandError)
+    assert result.exception.code is Exit.FAILED
+
+
+@pytest.mark.parametrize("session", ["../me", "x y", "3c77?limit=1"])
+def test_what_is_no_id_goes_nowhere(gateway: Gateway, session: str) -> None:
+    result = run("show", session)
+    assert isinstance(result.exception, CommandError)
+    assert result.exception.code is Exit.USAGE
+    assert gateway.asked == []
