@@ -74,6 +74,9 @@ class ScriptedRelay:
 class CopyingRelay:
     """Lets somebody in at the first byte, opens the target, and copies both ways."""
 
+    token = b"vst_x"
+    key = b"\0" * 8
+
     def __init__(self, session: UUID, to: Target) -> None:
         """Copy to and from `to`."""
         self._to = to
@@ -95,7 +98,7 @@ class CopyingRelay:
                 self._waiting.append(data)
                 if self._stage == "new":
                     self._stage = "proving"
-                    return (Prove("token", b"vst_x", "dev1+core"),)
+                    return (Prove("token", self.token, "dev1+core"),)
             case Proven():
                 access = record(ACCESS, Kind.ACCESS_DECIDED, self._session)
                 return (Persist(access), Dial(self._to, access_permit(self._session)))
@@ -110,7 +113,7 @@ class CopyingRelay:
                 )
                 return (
                     Persist(opened),
-                    Opened(b"\0" * 8),
+                    Opened(self.key),
                     *(Send(Side.TARGET, data, self._permit) for data in self._waiting),
                 )
             case Ended(side=side):
@@ -191,6 +194,7 @@ class FakeDesk:
 
     admitted_drivers: list[Driver] = field(default_factory=list)
     opened_keys: list[bytes] = field(default_factory=list)
+    refused_records: list[Record] = field(default_factory=list)
     closed_reasons: list[str] = field(default_factory=list)
     all_closed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -201,6 +205,10 @@ class FakeDesk:
     def opened(self, driver: Driver, cancel_key: bytes) -> None:
         """Remember."""
         self.opened_keys.append(cancel_key)
+
+    def refused(self, driver: Driver, record: Record) -> None:
+        """Remember."""
+        self.refused_records.append(record)
 
     def closed(self, driver: Driver, reason: str) -> None:
         """Remember."""

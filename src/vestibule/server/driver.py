@@ -54,6 +54,7 @@ from vestibule.model.event import (
     Woken,
 )
 from vestibule.model.identity import Identity, Refusal
+from vestibule.model.record import Kind, Record
 from vestibule.model.statement import Parsed, Unsupported
 from vestibule.model.target import Target
 from vestibule.protocols.base import Conversation, Relay
@@ -97,6 +98,10 @@ class Desk(Protocol):
 
     def opened(self, driver: Driver, cancel_key: bytes) -> None:
         """Note that the conversation is a session now."""
+        ...
+
+    def refused(self, driver: Driver, record: Record) -> None:
+        """Record, or count, that a log-in was refused."""
         ...
 
     def closed(self, driver: Driver, reason: str) -> None:
@@ -243,13 +248,22 @@ class Driver:
     # --- effects -----------------------------------------------------------------------------------------------------
 
     def _perform(self, effects: Sequence[Effect]) -> None:
-        records = [effect.record for effect in effects if type(effect) is Persist]
+        records = [
+            effect.record for effect in effects if type(effect) is Persist and not self._is_counted(effect.record)
+        ]
         if records:
             self._persisted(self._ledger.persist(records, self._services.clock.now()))
         for effect in effects:
             if self._stage is not _Stage.OPEN:
                 return
             self._do(effect)
+
+    def _is_counted(self, record: Record) -> bool:
+        """Hand a refused log-in to who counts them; nothing waits for it, and a scan may not fill the journal."""
+        is_refused = record.kind is Kind.ACCESS_DECIDED and record.session is None
+        if is_refused:
+            self._services.desk.refused(self, record)
+        return is_refused
 
     def _do(self, effect: Effect) -> None:
         match effect:

@@ -1,4 +1,4 @@
-"""Connections that never came to a relay, as evidence that a scan cannot fill the journal with.
+"""Log-ins and connections that were refused, as evidence that a scan cannot fill the journal with.
 
 The first refusal of an address for a reason is recorded at once. Identical ones within `WINDOW` are counted, and
 become one record with `count` when the window ends.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from vestibule.model.identity import Peer
@@ -21,11 +21,13 @@ WINDOW: Final = 60.0
 OPEN: Final = 1_000
 _ATTEMPTED: Final = 256
 
+_Key = tuple[str, str, str]
+_ANYBODY: Final[_Key] = ("", "", "")
+
 
 @dataclass(slots=True)
 class _Window:
-    refused: Refused
-    client: Peer
+    record: Record
     repeats: int = 0
 
 
@@ -37,21 +39,26 @@ class Refusals:
         self._protocol = protocol
         self._append = append
         self._window = window
-        self._windows: dict[tuple[str, str, str], _Window] = {}
-        self._timers: dict[tuple[str, str, str], asyncio.TimerHandle] = {}
+        self._windows: dict[_Key, _Window] = {}
+        self._timers: dict[_Key, asyncio.TimerHandle] = {}
 
     def note(self, refused: Refused, client: Peer) -> None:
-        """Record or count one refusal."""
-        key = (source_of(client.ip), refused.cause, refused.attempted[:_ATTEMPTED])
+        """Record or count a connection that never came to a relay."""
+        self.count(self._record(refused, client), client)
+
+    def count(self, record: Record, client: Peer) -> None:
+        """Record or count one refusal of `client`."""
+        cause, attempted = str(record.members.get("cause", "")), str(record.members.get("attempted", ""))
+        key = (source_of(client.ip), cause, attempted)
         if key not in self._windows and len(self._windows) >= OPEN:
-            key, client, refused = _ANYBODY, _NOWHERE, _MANY
+            key, record = _ANYBODY, self._record(_MANY, _NOWHERE)
         window = self._windows.get(key)
         if window is not None:
             window.repeats += 1
             return
-        self._windows[key] = _Window(refused, client)
+        self._windows[key] = _Window(record)
         self._timers[key] = asyncio.get_running_loop().call_later(self._window, self._end, key)
-        self._append(self._record(refused, client, 1))
+        self._append(record)
 
     def close(self) -> None:
         """Record what was only counted."""
@@ -59,13 +66,14 @@ class Refusals:
             self._timers[key].cancel()
             self._end(key)
 
-    def _end(self, key: tuple[str, str, str]) -> None:
+    def _end(self, key: _Key) -> None:
         window = self._windows.pop(key)
         del self._timers[key]
         if window.repeats:
-            self._append(self._record(window.refused, window.client, window.repeats))
+            counted = {"count": window.repeats} if window.repeats > 1 else {}
+            self._append(replace(window.record, members={**window.record.members, **counted}))
 
-    def _record(self, refused: Refused, client: Peer, count: int) -> Record:
+    def _record(self, refused: Refused, client: Peer) -> Record:
         members: dict[str, Json] = {
             "client": {"ip": client.ip, "port": client.port},
             "protocol": self._protocol,
@@ -74,11 +82,8 @@ class Refusals:
         }
         if refused.attempted:
             members = {"attempted": refused.attempted[:_ATTEMPTED], **members}
-        if count > 1:
-            members["count"] = count
         return Record(Kind.ACCESS_DECIDED, members)
 
 
-_ANYBODY: Final = ("", "", "")
 _NOWHERE: Final = Peer("", 0)
 _MANY: Final = Refused("too many different refusals to list")

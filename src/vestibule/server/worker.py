@@ -53,6 +53,7 @@ FAREWELL_SECONDS: Final = 5.0
 CANCEL_BURST: Final = 50
 CANCEL_RATE: Final = 10.0
 
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG: Final = 1
 
 StopCause = Literal["operator", "upgrade", "fault"]
@@ -166,8 +167,12 @@ class Worker:
                     task.cancel()
             await self._stop()
         finally:
+            for listener in self._listeners:
+                listener.stop()
             await asyncio.to_thread(self._journal.close)
             self._bus.close()
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
 
     # --- start and stop ----------------------------------------------------------------------------------------------
 
@@ -185,7 +190,7 @@ class Worker:
         self._orders.serve(self._bus)
         await connect(bus, self._bus)
         await self._hello()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             loop.add_signal_handler(number, self._signalled, number)
         tls = ServerTls(self._settings.certificate, self._settings.key)
         for sock in listening:
@@ -347,6 +352,10 @@ class Worker:
                 "started_at": conversation.started_at,
             },
         )
+
+    def refused(self, driver: Driver, record: Record) -> None:
+        """Record, or count, that a log-in was refused."""
+        self._refusals.count(record, driver.conversation.client)
 
     def closed(self, driver: Driver, reason: str) -> None:
         """Forget a conversation."""
