@@ -9,8 +9,13 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.evidence import Journal
-from tests.support.gateway import TARGET, Gateway
+from tests.support.gateway import TARGET, Gateway, GatewayFactory
+from tests.support.postgres import GATEWAY, PostgresServer
+from tests.support.providers import LightProvider
+from tests.support.raw_client import RawClient, in_session
+from tests.support.sandbox import Sandbox
 from tests.support.signing_in import SignedIn, sign_in
 
 People = Callable[[str], SignedIn]
@@ -52,6 +57,30 @@ def journal(gateway: Gateway) -> Journal:
 def name() -> str:
     """A name that no other session has, of letters alone, so that it stands in records as it is."""
     return "t" + "".join(random.SystemRandom().choices(string.ascii_lowercase, k=11))
+
+
+@pytest.fixture(scope="module")
+def module_gateways(sandbox: Sandbox, authority: Authority, light_provider: LightProvider) -> Iterator[GatewayFactory]:
+    """Makes gateways for the tests of one file."""
+    factory = GatewayFactory(sandbox, authority, light_provider)
+    yield factory
+    factory.close()
+
+
+@pytest.fixture
+def table(postgres15: PostgresServer, name: str) -> Iterator[str]:
+    """An empty table of the test's own, `x text`."""
+    postgres15.execute(f"CREATE TABLE {name} (x text)")
+    postgres15.execute(f"ALTER TABLE {name} OWNER TO {GATEWAY}")
+    yield name
+    postgres15.execute(f"DROP TABLE {name}")
+
+
+@pytest.fixture
+def raw(gateway: Gateway, dev1: SignedIn, name: str) -> Iterator[RawClient]:
+    """A raw session of dev1's at the shared gateway, under `name`."""
+    with in_session(gateway.port, gateway.ca, f"dev1+{TARGET}", dev1.token, application_name=name) as client:
+        yield client
 
 
 @pytest.fixture

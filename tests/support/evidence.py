@@ -87,6 +87,11 @@ class Journal:
         """Read everything, or one kind, writer by writer in order."""
         return list(self._since(Mark({}), kind))
 
+    @property
+    def beginning(self) -> Mark:
+        """The place before everything."""
+        return Mark({})
+
     def mark(self) -> Mark:
         """Remember this moment."""
         places: dict[str, tuple[int, int]] = {}

@@ -136,6 +136,11 @@ def in_session(port: int, ca: Path, user: str, token: str, **parameters: str) ->
         yield client
 
 
+def extended(text: str, name: str = "", portal: str = "", max_rows: int = 0) -> list[pg.FrontendMessage]:
+    """Say a statement by the extended protocol, without Sync."""
+    return [pg.Parse(name, text.encode()), pg.Bind(portal, name), pg.Execute(portal, max_rows)]
+
+
 def codes(messages: Sequence[pg.BackendMessage]) -> list[str]:
     """Say of each answer what it is: errors by their code, completions by their tag, the rest by its name."""
     return [_code(message) for message in messages]
