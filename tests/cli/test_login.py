@@ -58,6 +58,7 @@ def desk(pem: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.delenv("VESTIBULE_URL", raising=False)
     monkeypatch.delenv("VESTIBULE_CA", raising=False)
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(login, "PATIENCE", 5.0)
     with HostileIssuer(certificate=pem) as gateway:
         gateway.answers["/login/token"] = Reply(
@@ -140,6 +141,15 @@ def test_without_a_browser_the_address_is_printed(desk: Desk, monkeypatch: pytes
     assert desk.log_in("--no-browser").exit_code == 0
     assert len(desk.opened) == 1
     assert any("ssh -L" in text for text in told)
+
+
+def test_without_a_screen_no_browser_is_opened_in_the_terminal(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(login, "PATIENCE", 0.1)
+
+    assert isinstance(desk.log_in().exception, CommandError)
+    assert desk.opened == []
 
 
 def test_a_browser_that_does_not_open_leaves_the_address(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

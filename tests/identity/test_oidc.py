@@ -26,6 +26,7 @@ from tests.support.hostile_issuer import (
     signed,
     unsigned,
 )
+from tests.support.watching import watched
 from vestibule.identity.claims import Subject
 from vestibule.identity.failure import Failure, LoginRefused
 from vestibule.identity.fetch import Fetcher
@@ -158,9 +159,14 @@ async def test_forged_tokens_are_refused_and_cause_no_fetch(bench: Bench) -> Non
         signed(claims, crit=["urn:example:x"], **{"urn:example:x": True}): Failure.CRITICAL,
     }
 
-    assert {token: await bench.failure(token) for token in forged} == forged
+    await bench.log_in()
+    with watched() as seen:
+        assert {token: await bench.failure(token) for token in forged} == forged
+    port = bench.issuer.issuer.rpartition(":")[2]
+    assert {event for event, _ in seen} <= {"socket.connect"}
+    assert all(port in address for _, address in seen)
     assert "/trap" not in bench.issuer.paths
-    # The first token fetched the keys, the first unknown key id asked once more, nothing else did.
+    # The good token fetched the keys, the first unknown key id asked once more, nothing else did.
     assert bench.issuer.paths.count("/jwks") == 2
 
 

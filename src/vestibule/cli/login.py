@@ -7,6 +7,7 @@ is no terminal, so that it does not stay on a screen unasked.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -118,11 +119,16 @@ def _log_in(api: Api, provider: str, *, opens_browser: bool) -> Mapping[str, Any
 
 
 def _send(url: str, port: int, *, opens_browser: bool) -> None:
-    if opens_browser and webbrowser.open(url):
+    if opens_browser and _has_screen() and webbrowser.open(url):
         _say(f"Log in with the browser that has opened, or open this address:\n\n  {url}\n")
         return
     _say(f"Open this address in a browser on this machine:\n\n  {url}\n")
     _say(f"From another machine, forward the port first: ssh -L {port}:127.0.0.1:{port} ...")
+
+
+def _has_screen() -> bool:
+    # Without one, Python would open a browser of text in this very terminal.
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
 
 
 def _check(answer: Mapping[str, str], server: str) -> None:
