@@ -58,7 +58,7 @@ class ModelServer:
     prepared: dict[str, bytes] = field(default_factory=dict)
     portals: dict[str, Portal] = field(default_factory=dict)
     is_skipping: bool = False
-    #: Whether a Query that cannot be parsed leaves the unnamed statement, as a refusal by the gateway does.
+    #: Whether a text that cannot be parsed leaves the unnamed statement, as a refusal by the gateway does.
     keeps_unnamed: bool = False
     is_over: bool = False
     _copy: Iterator[list[pg.BackendMessage]] | None = None
@@ -157,9 +157,9 @@ class ModelServer:
             yield [self._fail(failure)]
 
     def _parse(self, message: pg.Parse) -> pg.BackendMessage:
-        if not message.name:
-            self.prepared.pop("", None)
         text = message.text.strip()
+        if not message.name and not (self.keeps_unnamed and text and not _is_known(text)):
+            self.prepared.pop("", None)
         if text:
             _check(text)
             self._check_alive(text)

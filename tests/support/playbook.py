@@ -3,7 +3,7 @@
 1. The playbook is the driver without its sockets: effects in order, an outbox for each side whose entries wait for
    their record, events that an effect causes queued and never handled inside the one that caused them.
 2. It holds the relay to its contract while it plays: bytes reach the target only under a permit of this session whose
-   record is durable, and nothing follows a `Close`.
+   record is durable, a record refers only to what is recorded and not spent, and nothing follows a `Close`.
 3. The journal is `prompt`, `stalled` (batches wait for `commit`) or `failing`; `world` answers `Prove`, `Dial` and
    `Analyse` at once, unless `holds` names the effect: then `answer` does.
 """
@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, Protocol
@@ -34,7 +34,7 @@ from vestibule.model.event import (
 )
 from vestibule.model.identity import Refusal
 from vestibule.model.names import Instant
-from vestibule.model.record import Record
+from vestibule.model.record import Record, Reference
 from vestibule.model.statement import Parsed, Unsupported
 from vestibule.protocols.base import Relay
 
@@ -165,7 +165,6 @@ class Playbook:
         self.journal: Literal["prompt", "stalled", "failing"] = "prompt"
         self.holds: set[type] = set()
         self.seen: list[Seen] = []
-        self.records: list[Record] = []
         #: Every byte that left, by side, whatever was made of it.
         self.bytes = {Side.CLIENT: bytearray(), Side.TARGET: bytearray()}
         self.paused: set[Side] = set()
@@ -175,6 +174,8 @@ class Playbook:
         self.replies: dict[Side, Callable[[object], bytes]] = {}
         self._outboxes = {side: Outbox(partial(self._left, side)) for side in Side}
         self._batches: dict[str, Batch] = {}
+        self._spent: set[str] = set()
+        self._written_records: list[tuple[Record, Batch]] = []
         self._open: list[Batch] = []
         self._deferred: list[tuple[Batch, Effect]] = []
         self._held: list[Effect] = []
@@ -254,6 +255,21 @@ class Playbook:
         return [item.message for item in self.take() if isinstance(item, kind)]
 
     @property
+    def records(self) -> list[Record]:
+        """List the records that are durable, in order."""
+        return [record for record, batch in self._written_records if batch.durable]
+
+    @property
+    def attempted(self) -> list[Record]:
+        """List all records, durable or not, in order."""
+        return [record for record, _ in self._written_records]
+
+    @property
+    def open_batches(self) -> int:
+        """Count what the journal has not decided."""
+        return len(self._open)
+
+    @property
     def waits(self) -> bool:
         """Tell whether anything waits for the journal or an answer."""
         return bool(self._open or self._held or not all(box.is_empty for box in self._outboxes.values()))
@@ -285,13 +301,20 @@ class Playbook:
         self._persist([effect.record for effect in effects if isinstance(effect, Persist)])
         for effect in effects:
             self._do(effect)
+        for name in self._spent:
+            self._batches.pop(name, None)
+        self._spent.clear()
 
     def _persist(self, records: list[Record]) -> None:
         if not records:
             return
-        self.records += records
         batch = Batch(tuple(record.name for record in records if record.name))
+        self._written_records += [(record, batch) for record in records]
         self._batches |= dict.fromkeys(batch.names, batch)
+        for reference in _references(records):
+            assert reference.name in self._batches, f"a reference to {reference.name!r}, which is not recorded or spent"
+            if reference.last:
+                self._spent.add(reference.name)
         self.seen += map(Recorded, records)
         match self.journal:
             case "prompt":
@@ -387,6 +410,15 @@ class Playbook:
             reply = self.replies[side](message) if side in self.replies else b""
             if reply:
                 self.deliver(Received(side, reply))
+
+
+def _references(records: Sequence[Record]) -> Iterator[Reference]:
+    for record in records:
+        for value in record.members.values():
+            if isinstance(value, Reference):
+                yield value
+            elif isinstance(value, list | tuple):
+                yield from (item for item in value if isinstance(item, Reference))
 
 
 def _matches(expected: Expected, seen: Seen) -> bool:

@@ -64,6 +64,7 @@ class Asking:
     def advance(self) -> None:
         """Handle messages until there are no more, or one must wait."""
         session = self._session
+        session.refuse_dropped()
         while not (session.is_over or session.is_leaving):
             if self._head is None and not self._take():
                 break
@@ -108,7 +109,7 @@ class Asking:
         session = self._session
         if isinstance(message, pg.Terminate):
             return
-        if session.settling is not None or len(session.owed) >= OWED_LIMIT:
+        if session.settling is not None or session.has_dropped or len(session.owed) >= OWED_LIMIT:
             raise Waiting
         if session.is_learning:
             raise Waiting

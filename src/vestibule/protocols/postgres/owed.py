@@ -133,6 +133,8 @@ class Owed:
     is_inserted: bool = False
     #: The client did not ask for it, so the answer is not for the client.
     is_visible: bool = True
+    #: Something unsynced was sent before it.
+    is_behind: bool = False
 
     def withdraw(self) -> None:
         """The target will not answer: undo what the message would have changed."""

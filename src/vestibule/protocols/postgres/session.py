@@ -84,6 +84,9 @@ class Session:
         self.is_leaving = False
         self.last_asked_at = Instant(0)
         self._completed: Running | None = None
+        #: What the driver dropped and is not refused yet; and statements whose end is still to be recorded.
+        self._dropped: deque[Owed] = deque()
+        self._unsaid: list[Running] = []
         self._cancel = cancel
         self._poison = encode(pg.Execute(poison, 0))
         self._session_permit = session_permit(gate.session)
@@ -107,6 +110,7 @@ class Session:
 
     def owe(self, owed: Owed) -> None:
         """Note an answer that the target owes."""
+        owed.is_behind = self.is_unsynced
         self.owed.append(owed)
 
     def find_portal(self, name: str) -> Portal | None:
@@ -151,8 +155,19 @@ class Session:
         running.end(outcome, error)
         if running.is_finished or running is self._completed:
             return
+        self._say_unsaid(running)
         self.write_completed("")
         self._completed = running
+
+    def _say_unsaid(self, running: Running) -> None:
+        """Record of dropped statements that they were not reached, once the journal has decided about them.
+
+        It decides in order, and the target's answer shows that it has decided about a later one.
+        """
+        if running.forwarded and running.outcome != "not_reached":
+            for earlier in self._unsaid:
+                self.persist(self.gate.finished(earlier.decided, earlier.summary(""), self.now))
+            self._unsaid.clear()
 
     def fail_completed(self, error: tuple[str, str]) -> None:
         """Let the statement that completed last fail after all: its commit was refused."""
@@ -211,36 +226,68 @@ class Session:
         return refusal_of(decided.decision, decided.code, str(self.gate.session), decided.number)
 
     def undo_from(self, names: frozenset[str]) -> None:
-        """Refuse what could not be recorded: the driver dropped it and everything behind it."""
+        """Take back what could not be recorded: the driver dropped it and everything behind it."""
+        self._forget(names)
         first = next((at for at, owed in enumerate(self.owed) if _is_of(owed, names)), None)
         if first is None:
             return
         dropped = [self.owed.pop() for _ in range(len(self.owed) - first)]
         for owed in dropped:
-            owed.withdraw()
-            if owed.running is not None:
-                owed.running.end("not_reached")
-                owed.running.is_finished = True
+            self._take_back(owed)
+            self._dropped.appendleft(owed)
         self.may_copy, self.settling = None, None
-        self._refuse_again(dropped[::-1])
+        self.state = State.READY
+        self.segment, self.is_unsynced = dropped[-1].segment, dropped[-1].is_behind
+        self.refuse_dropped()
 
-    def _refuse_again(self, dropped: Sequence[Owed]) -> None:
-        error = refusal(EVIDENCE)
-        self.state, self.is_unsynced = State.READY, any(owed.segment == self.segment for owed in self.owed)
-        for owed in dropped:
-            if owed.answer is Answer.SYNC:
-                self.sync(owed.is_inserted)
-            elif self.state is State.SKIP:
-                continue
-            elif owed.answer is Answer.QUERY:
-                self.refuse_query(error, None)
-            else:
-                self.refuse_extended(error, None)
+    def _forget(self, names: frozenset[str]) -> None:
+        """Note that a statement whose decision was not recorded has no outcome to record either."""
+        known = [owed.running for owed in self.owed] + [portal.running for portal in self.portals.values()]
+        for running in (*known, self._completed):
+            if running is not None and running.decided.record.name in names:
+                running.is_finished = True
+        if self._completed is not None and self._completed.is_finished:
+            self._completed = None
+        self._unsaid = [running for running in self._unsaid if running.decided.record.name not in names]
 
-    def sync(self, is_inserted: bool = False) -> None:
+    def _take_back(self, owed: Owed) -> None:
+        owed.withdraw()
+        running = owed.running
+        if running is not None:
+            running.end("not_reached")
+            if not running.is_finished:
+                running.is_finished = True
+                self._unsaid.append(running)
+
+    @property
+    def has_dropped(self) -> bool:
+        """Whether something that was dropped has not been refused yet."""
+        return bool(self._dropped)
+
+    def refuse_dropped(self) -> None:
+        """Refuse in order what was dropped; behind a Query whose place is not clear yet the rest waits."""
+        while self._dropped and self.settling is None:
+            self._refuse_again(self._dropped.popleft())
+
+    def _refuse_again(self, owed: Owed) -> None:
+        error = owed.error or refusal(EVIDENCE)
+        if owed.answer is Answer.SYNC:
+            self.sync()
+        elif self.state is State.SKIP:
+            return
+        elif owed.answer is Answer.QUERY:
+            self.refuse_query(error, None)
+        elif self._dropped and self._dropped[0].is_inserted:
+            # The poison of a refused Query, and the Sync behind it.
+            self._dropped.popleft()
+            self.refuse_query(error, None)
+        else:
+            self.refuse_extended(error, None)
+
+    def sync(self) -> None:
         """Send a Sync and begin the next segment."""
         self.tell_target(encode(pg.Sync()))
-        self.owe(Owed(Answer.SYNC, self.segment, is_inserted=is_inserted))
+        self.owe(Owed(Answer.SYNC, self.segment))
         self.is_unsynced = False
         self.state = State.READY
         self.segment += 1

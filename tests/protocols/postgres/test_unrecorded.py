@@ -1,0 +1,72 @@
+"""While evidence cannot be written statements are refused; afterwards the session goes on as if nothing had been."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, Final, Literal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.protocols.postgres.test_in_step import Delayed
+from tests.support.pg_play import session
+from tests.support.pg_talk import conversations
+from tests.support.playbook import Playbook
+from vestibule.model.event import Side
+from vestibule.protocols.postgres import messages as pg
+from vestibule.protocols.postgres.codec import encode
+
+JOURNALS: Final[tuple[Literal["prompt", "stalled", "failing"], ...]] = ("prompt", "stalled", "failing")
+AGAIN = pg.Query(b"VALUES ('1')")
+
+
+def converse(play: Playbook, target: Delayed, said: list[Any], random: Random) -> None:
+    """Let both sides speak in pieces while the journal does what it likes; then let it recover."""
+    asked = b"".join(map(encode, said))
+    while asked or target.answers or play.waits:
+        act = random.choice(("client", "client", "target", "target", "journal", "decide"))
+        size = random.choice((7, 40, 1000))
+        if act == "client":
+            piece, asked = asked[:size], asked[size:]
+            play.client(piece)
+        elif act == "target":
+            piece, target.answers = target.answers[:size], target.answers[size:]
+            play.target(piece)
+        elif act == "journal":
+            play.journal = random.choice(JOURNALS)
+        elif play.open_batches:
+            play.commit(random.random() < 0.5)
+        if not asked and play.journal != "prompt":
+            play.journal = "prompt"
+    assert not play.waits
+
+
+@given(conversations, st.integers(0, 2**32))
+def test_a_session_is_in_step_after_its_journal_failed_and_recovered(said, seed):
+    target = Delayed()
+    play = session(target=target)
+    converse(play, target, said, Random(seed))
+    play.take()
+    play.client(AGAIN)
+    play.target(target.answers)
+    seen = play.to(Side.CLIENT)
+    status = target.server.status
+    assert not play.closed
+    assert seen[-1] == pg.ReadyForQuery(status)
+    if status != "E":
+        assert seen[1:-1] == [pg.DataRow((b"1",)), pg.CommandComplete("SELECT 1")]
+
+
+@given(conversations, st.integers(0, 2**32))
+def test_every_decision_that_was_recorded_and_no_other_has_one_outcome(said, seed):
+    target = Delayed()
+    play = session(target=target)
+    converse(play, target, said, Random(seed))
+    play.client(AGAIN)
+    play.target(target.answers)
+    play.client(pg.Terminate())
+    assert play.closed
+    decided = [record.name for record in play.records if record.kind == "StatementDecided"]
+    ended = [record.members["decided"].name for record in play.attempted if record.kind == "StatementFinished"]
+    assert len(ended) == len(set(ended))
+    assert {name for name in ended if name in decided} == set(decided)
