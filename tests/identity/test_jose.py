@@ -221,3 +221,17 @@ def test_arbitrary_headers_are_read_or_refused(header: dict[str, object]) -> Non
 def test_an_object_is_read_or_refused(text: bytes) -> None:
     with suppress(LoginRefused):
         assert isinstance(read_object(text), dict)
+
+
+HEADER_NAMES = ("jwk", "jku", "x5u", "x5c", "x5t", "x5t#S256", "kid", "typ", "alg", "cty", "nonce", "b64", "crit", "")
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@given(st.dictionaries(st.sampled_from(HEADER_NAMES), json_values, max_size=4))
+def test_a_well_signed_token_with_arbitrary_headers_is_read_or_refused(header: dict[str, object]) -> None:
+    with suppress(LoginRefused):
+        assert read(signed(CLAIMS, **header)) == CLAIMS  # type: ignore[arg-type]

@@ -45,6 +45,15 @@ def test_keys_do_not_pay_for_each_other() -> None:
     assert throttle.is_open("b", at(5))
 
 
+def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
+    throttle = Throttle(burst=2, every=10 * SECOND)
+    for _ in range(2):
+        throttle.fail("a", at(10_000))
+
+    assert not throttle.is_open("a", at(10_000))
+    assert throttle.is_open("a", at(5))
+
+
 def test_the_table_never_grows_beyond_its_bound() -> None:
     throttle = Throttle(burst=1, every=SECOND, most=100)
     for number in range(1000):

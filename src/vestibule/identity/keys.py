@@ -83,7 +83,8 @@ def _read(entry: object) -> PublicKey | None:
         return None
     if not _is_text(kid, MAX_KID) or not _is_text(algorithm, 32):
         return None
-    return PublicKey(kid, str(kind), entry.get("crv"), algorithm, {name: str(value) for name, value in members.items()})
+    texts = {name: str(value) for name, value in members.items()}
+    return PublicKey(kid, str(kind), texts.get("crv"), algorithm, texts)
 
 
 def _is_for_verifying(entry: Mapping[str, Any]) -> bool:

@@ -28,7 +28,9 @@ class Throttle:
 
     def is_open(self, key: str, now: Instant) -> bool:
         """Tell whether `key` may try."""
-        return self._settled.get(key, 0) - now <= self._slack
+        ahead = self._settled.get(key, 0) - now
+        # More than failures can add up to: the clock was set back, and nobody is to wait for it.
+        return ahead <= self._slack or ahead > self._slack + self._every
 
     def fail(self, key: str, now: Instant) -> None:
         """Count a failure of `key`."""
