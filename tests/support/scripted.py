@@ -21,7 +21,8 @@ from vestibule.protocols.base import Conversation
 from vestibule.server.clock import Clock
 from vestibule.server.commits import Commits
 from vestibule.server.dialer import Dialer
-from vestibule.server.driver import Driver, Services
+from vestibule.server.driver import Driver
+from vestibule.server.services import Services
 
 SOMEBODY = Identity(
     Who("https://idp.bank.example", "u-1", LoginName("dev1"), "human", UUID(int=1)),

@@ -17,10 +17,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Any, Final, Literal, Protocol, assert_never
+from typing import Any, Final, Literal, assert_never
 
 import structlog
 
@@ -59,66 +58,18 @@ from vestibule.model.statement import Parsed, Unsupported
 from vestibule.model.target import Target
 from vestibule.protocols.base import Conversation, Relay
 from vestibule.server.alarm import Alarm
-from vestibule.server.clock import Clock
-from vestibule.server.commits import Commit, Commits
-from vestibule.server.dialer import Dialer, Link
+from vestibule.server.commits import Commit
+from vestibule.server.dialer import Link
 from vestibule.server.door import Door
 from vestibule.server.ledger import Ledger
 from vestibule.server.opening import Reader
+from vestibule.server.services import Services
 
 log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS: Final = 5.0
 
 What = Literal["cancel", "kill", "revoke", "policy", "drain", "evidence"]
-
-
-class Prover(Protocol):
-    """The identity port."""
-
-    async def prove(self, proof: Prove, conversation: Conversation) -> Admission | Refusal:
-        """Say who somebody is."""
-        ...
-
-
-class Analyst(Protocol):
-    """Analyses texts that are too large for the pump."""
-
-    async def analyse(self, text: bytes, catalog: Any) -> Parsed | Unsupported:  # noqa: ANN401 - the protocol's own
-        """Analyse `text` with the catalog that its relay gave."""
-        ...
-
-
-class Desk(Protocol):
-    """Who keeps the list of conversations."""
-
-    def admitted(self, driver: Driver) -> None:
-        """Note that a proof was offered: the conversation is not idle."""
-        ...
-
-    def opened(self, driver: Driver, cancel_key: bytes) -> None:
-        """Note that the conversation is a session now."""
-        ...
-
-    def refused(self, driver: Driver, record: Record) -> None:
-        """Record, or count, that a log-in was refused."""
-        ...
-
-    def closed(self, driver: Driver, reason: str) -> None:
-        """Forget the conversation."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What all drivers of a process share."""
-
-    clock: Clock
-    commits: Commits
-    dialer: Dialer
-    prover: Prover
-    analyst: Analyst
-    desk: Desk
 
 
 class _Stage(Enum):

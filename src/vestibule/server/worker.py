@@ -33,10 +33,11 @@ from vestibule.server.admission import Allowance, Slot
 from vestibule.server.clock import Clock
 from vestibule.server.commits import COMMIT_SECONDS, Commits, Journal
 from vestibule.server.dialer import DIAL_SECONDS, Dialer, Secrets
-from vestibule.server.driver import Analyst, Driver, Services
+from vestibule.server.driver import Driver
 from vestibule.server.listener import Arrival, Listener, ListenerLimits
 from vestibule.server.orders import Orders
 from vestibule.server.refusals import Refusals
+from vestibule.server.services import Analyst, Services
 from vestibule.server.sessions import Sessions, digest_of
 from vestibule.server.tls import ServerTls
 from vestibule.stores.segments import Position
@@ -171,6 +172,7 @@ class Worker:
                 listener.stop()
             await asyncio.to_thread(self._journal.close)
             self._bus.close()
+            bus.close()
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
 

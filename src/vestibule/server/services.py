@@ -1,0 +1,67 @@
+"""What the drivers of a process share, and the ports they ask; the application hands in what is behind these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vestibule.model.effect import Prove
+from vestibule.model.event import Admission
+from vestibule.model.identity import Refusal
+from vestibule.model.record import Record
+from vestibule.model.statement import Parsed, Unsupported
+from vestibule.protocols.base import Conversation
+from vestibule.server.clock import Clock
+from vestibule.server.commits import Commits
+from vestibule.server.dialer import Dialer
+
+if TYPE_CHECKING:
+    from vestibule.server.driver import Driver
+
+
+class Prover(Protocol):
+    """The identity port."""
+
+    async def prove(self, proof: Prove, conversation: Conversation) -> Admission | Refusal:
+        """Say who somebody is."""
+        ...
+
+
+class Analyst(Protocol):
+    """Analyses texts that are too large for the pump."""
+
+    async def analyse(self, text: bytes, catalog: Any) -> Parsed | Unsupported:  # noqa: ANN401 - the protocol's own
+        """Analyse `text` with the catalog that its relay gave."""
+        ...
+
+
+class Desk(Protocol):
+    """Who keeps the list of conversations."""
+
+    def admitted(self, driver: Driver) -> None:
+        """Note that a proof was offered: the conversation is not idle."""
+        ...
+
+    def opened(self, driver: Driver, cancel_key: bytes) -> None:
+        """Note that the conversation is a session now."""
+        ...
+
+    def refused(self, driver: Driver, record: Record) -> None:
+        """Record, or count, that a log-in was refused."""
+        ...
+
+    def closed(self, driver: Driver, reason: str) -> None:
+        """Forget the conversation."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all drivers of a process share."""
+
+    clock: Clock
+    commits: Commits
+    dialer: Dialer
+    prover: Prover
+    analyst: Analyst
+    desk: Desk
