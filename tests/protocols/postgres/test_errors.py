@@ -27,22 +27,19 @@ TABLE = [
     (errors.target_refused(["pay", "core"]), "FATAL", "28000"),
     (errors.refusal_of(DENY, "", "s", 1), "ERROR", "42501"),
     (errors.refusal(Unsupported("42601", "syntax error")), "ERROR", "42601"),
-    (errors.cancelled(), "ERROR", "57014"),
     (errors.violation(ClientProtocolError("unknown message type 'y'")), "FATAL", "08P01"),
     (errors.violation(ClientProtocolError("replication is not supported", "0A000")), "FATAL", "0A000"),
     (errors.proof_refused(Refusal.TOO_MANY, 40), "FATAL", "53300"),
     (errors.evidence_unwritable(), "FATAL", "58030"),
     (errors.ended("57P01", "vestibule: session ended: revoked"), "FATAL", "57P01"),
     (errors.target_unreachable("core"), "FATAL", "08001"),
-    (errors.target_lost("core"), "FATAL", "08006"),
-    (errors.notice("vestibule: hello"), "NOTICE", "00000"),
 ]
 
 
 @pytest.mark.parametrize(("message", "severity", "code"), TABLE)
 def test_each_event_has_its_severity_and_code_and_says_who_speaks(message, severity, code):
     assert [message.text(key) for key in "SVC"] == [severity, severity, code]
-    assert message.text("M").startswith(("vestibule: ", "canceling ", "syntax error"))
+    assert message.text("M").startswith(("vestibule: ", "syntax error"))
 
 
 def test_a_denial_tells_rule_reason_and_hint_and_a_detail_for_programs():

@@ -16,7 +16,7 @@ from vestibule.model.decision import Deny
 from vestibule.model.errors import ClientProtocolError
 from vestibule.model.identity import Refusal
 from vestibule.model.statement import Unsupported
-from vestibule.protocols.postgres.messages import ErrorResponse, NoticeResponse
+from vestibule.protocols.postgres.messages import ErrorResponse
 
 INSUFFICIENT_PRIVILEGE: Final = "42501"
 
@@ -34,11 +34,6 @@ def refusal_of(decision: Deny, code: str, session: str, statement: int) -> Error
     detail = _detail(rule, session, statement)
     text = wording.denied(rule, decision.reason)
     return ErrorResponse(_fields("ERROR", code or INSUFFICIENT_PRIVILEGE, text, detail, decision.hint))
-
-
-def cancelled() -> ErrorResponse:
-    """Tell that a statement was stopped on request before it travelled."""
-    return ErrorResponse(_fields("ERROR", "57014", "canceling statement due to user request"))
 
 
 def ended(code: str, text: str) -> ErrorResponse:
@@ -81,16 +76,6 @@ def target_unreachable(target: str) -> ErrorResponse:
     return ended("08001", wording.target_unavailable(target))
 
 
-def target_lost(target: str) -> ErrorResponse:
-    """Tell that the session cannot go on."""
-    return ended("08006", wording.target_unavailable(target))
-
-
-def notice(text: str) -> NoticeResponse:
-    """Tell something beside the answers."""
-    return NoticeResponse(_fields("NOTICE", "00000", text))
-
-
 _PROOF_CODES: Final = {Refusal.UNAVAILABLE: "58030", Refusal.TOO_MANY: "53300"}
 
 
@@ -99,9 +84,7 @@ def _detail(rule: str, session: str, statement: int) -> str:
     return json.dumps(members, ensure_ascii=False, separators=(",", ":"))
 
 
-def _fields(
-    severity: Literal["ERROR", "FATAL", "NOTICE"], code: str, text: str, detail: str = "", hint: str = ""
-) -> Fields:
+def _fields(severity: Literal["ERROR", "FATAL"], code: str, text: str, detail: str = "", hint: str = "") -> Fields:
     # V is the severity that is never translated; clients read it first.
     pairs = (("S", severity), ("V", severity), ("C", code), ("M", text), ("D", detail), ("H", hint))
     # A rule's reason may hold any character; a NUL would end the field.
