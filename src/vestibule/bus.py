@@ -16,7 +16,7 @@ From a data process to the control process:
 From the control process to a data process:
 
     policy   {...}             -> {}       as the application's `apply_policy` reads it
-    revoked  {login, cause}    -> {sessions: [...]}
+    revoked  {login, cause, token?}  -> {sessions: [...]}
     kill     {session, by}     -> {killed: bool}
     cancel   {key}             -> {cancelled: bool}
     drain    {deadline}        -> {}       seconds

@@ -41,8 +41,8 @@ class FakeSessions:
     def find(self, session: UUID) -> FakeDriver | None:
         return {FIRST: self.first, SECOND: self.second}.get(session)
 
-    def of_login(self, login: UUID) -> list[FakeDriver]:
-        return [self.first] if login == SOMEBODY.who.login else []
+    def of_login(self, login: UUID, token: str | None = None) -> list[FakeDriver]:
+        return [self.first] if login == SOMEBODY.who.login and token in (None, SOMEBODY.proof.credential) else []
 
     def by_key(self, key: bytes) -> FakeDriver | None:
         return self.first if key == b"12345678" else None
@@ -106,6 +106,12 @@ async def test_a_revoked_login_ends_its_sessions_and_no_others() -> None:
     assert post.sessions.first.told == [("revoke", "revoked by an administrator")]
     assert post.sessions.second.told == []
     assert await Post().call("revoked", login=str(uuid4()), cause="x") == {"sessions": []}
+
+
+async def test_a_revoked_token_ends_its_own_sessions_and_not_those_of_the_logins_other_tokens() -> None:
+    login, own = str(SOMEBODY.who.login), SOMEBODY.proof.credential
+    assert await Post().call("revoked", login=login, cause="x", token=own) == {"sessions": [str(FIRST)]}
+    assert await Post().call("revoked", login=login, cause="x", token=str(uuid4())) == {"sessions": []}
 
 
 async def test_one_session_is_killed_by_name() -> None:

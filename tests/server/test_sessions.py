@@ -85,6 +85,8 @@ async def test_the_sessions_of_a_login_are_those_that_its_proof_opened() -> None
     proven, unproven = opened(sessions), driver(sessions)
     proven.identity = SOMEBODY
     assert sessions.of_login(SOMEBODY.who.login) == [proven]
+    assert sessions.of_login(SOMEBODY.who.login, SOMEBODY.proof.credential) == [proven]
+    assert sessions.of_login(SOMEBODY.who.login, "another token") == []
     assert sessions.of_login(uuid4()) == []
     assert unproven.identity is None
 

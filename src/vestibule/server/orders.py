@@ -57,8 +57,9 @@ class Orders:
         return {}
 
     async def revoked(self, params: Params) -> Json:
-        """End the sessions of a login."""
-        drivers = self._sessions.of_login(_uuid(params, "login"))
+        """End the sessions of a login, or those of one token where it is named."""
+        token = None if params.get("token") is None else _text(params, "token")
+        drivers = self._sessions.of_login(_uuid(params, "login"), token)
         await self.tell(drivers, "revoke", _text(params, "cause"))
         return {"sessions": [str(driver.conversation.session) for driver in drivers]}
 

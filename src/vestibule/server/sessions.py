@@ -76,9 +76,15 @@ class Sessions:
         entry = self._entries.get(session)
         return None if entry is None else entry.driver
 
-    def of_login(self, login: UUID) -> list[Driver]:
-        """List the conversations that this login's proof opened."""
-        return [driver for driver in self.all() if driver.identity is not None and driver.identity.who.login == login]
+    def of_login(self, login: UUID, token: str | None = None) -> list[Driver]:
+        """List the conversations that this login opened, or that one of its tokens did (by its id)."""
+        return [
+            driver
+            for driver in self.all()
+            if driver.identity is not None
+            and driver.identity.who.login == login
+            and token in (None, driver.identity.proof.credential)
+        ]
 
     def by_key(self, key: bytes) -> Driver | None:
         """Find the session that a cancel request means; right and wrong keys take the same time."""
