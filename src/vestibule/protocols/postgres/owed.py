@@ -82,12 +82,13 @@ class Running:
             self.changes.clear()
 
     def summary(self, transaction: str) -> Finished:
-        """Say how it ended, for the record."""
+        """Say how it ended, for the record; what a statement that was cut off has disclosed counts too."""
         code, text = self.error
+        open_results = [] if self.result is None else [self.result]
         return Finished(
             self.outcome or "unknown",
             self.forwarded,
-            self.results,
+            [*self.results, *open_results],
             self.rows,
             self.bytes_from_target,
             code,
