@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import UUID
 
 from tests.support.gates import admission, gate
@@ -13,6 +14,7 @@ from vestibule.analysis.sql.catalog import Catalog
 from vestibule.gate.gate import Gate
 from vestibule.model.event import Admission, Dialed, DialFailed, Side, Tls
 from vestibule.model.identity import Peer, Refusal
+from vestibule.model.names import SECOND, Instant
 from vestibule.model.statement import Parsed, Unsupported
 from vestibule.protocols.base import Conversation
 from vestibule.protocols.postgres import messages as pg
@@ -100,6 +102,12 @@ def analyse_large(text: bytes, catalog: object) -> Parsed | Unsupported:
     return analyse(text, catalog)
 
 
+def proven(*groups: str) -> Admission:
+    """An accepted proof of a login that lasts twelve hours."""
+    made = admission(*groups)
+    return replace(made, identity=replace(made.identity, expires_at=Instant(START + 12 * 3600 * SECOND)))
+
+
 def before_login(
     *groups: str,
     at: Gate | None = None,
@@ -111,7 +119,7 @@ def before_login(
         SESSION, Peer("192.0.2.7", 50_000), Tls("TLSv1.3", "TLS_AES_128_GCM_SHA256"), START, bytes(16), CANCEL_KEY
     )
     relay = PostgresRelay(conversation, Surroundings(at or gate(), Analyst(), SaltedPasswords()))
-    world = World(proof or admission(*groups), dialed, analyse_large)
+    world = World(proof or proven(*groups), dialed, analyse_large)
     playbook = Playbook(relay, PgWire(), world, SESSION)
     playbook.replies[Side.TARGET] = Greeter()
     return playbook

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vestibule.model.decision import Permit
@@ -48,7 +48,7 @@ class Prove:
     """Ask the identity port about a proof, shown for the user name `attempted`; answered by `Proven`."""
 
     method: Literal["token"]
-    secret: bytes
+    secret: bytes = field(repr=False)
     attempted: str
 
 

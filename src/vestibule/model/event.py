@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
@@ -49,7 +49,7 @@ class Admission:
 
     identity: Identity
     data_key_id: str
-    data_key: bytes
+    data_key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Dialed:
     peer: Peer
     local_port: int
     tls: Tls | None
-    password: bytes
+    password: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

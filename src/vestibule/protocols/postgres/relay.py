@@ -52,7 +52,11 @@ class PostgresRelay:
         if session.is_over:
             return ()
         session.now = now
-        self._converse(session, event)
+        if now >= session.due_at and not isinstance(event, Woken):
+            # A statement may come before the alarm has rung: it is too late all the same.
+            session.check_time()
+        if not session.is_over:
+            self._converse(session, event)
         return session.take_effects()
 
     # --- before the session ------------------------------------------------------------------------------------------

@@ -83,6 +83,8 @@ class Session:
         #: The client has said Terminate: what it asked for before still runs to its end.
         self.is_leaving = False
         self.last_asked_at = Instant(0)
+        #: When the time of the session must be looked at, whether the alarm has rung or not.
+        self.due_at = Instant(0)
         self._completed: Running | None = None
         #: What the driver dropped and is not refused yet; and statements whose end is still to be recorded.
         self._dropped: deque[Owed] = deque()
@@ -298,7 +300,8 @@ class Session:
         """When the session must be looked at again."""
         idle = self.gate.idle_us()
         ends_at = self.gate.ends_at()
-        return ends_at if idle is None else min(ends_at, Instant(self._idle_since() + idle))
+        self.due_at = ends_at if idle is None else min(ends_at, Instant(self._idle_since() + idle))
+        return self.due_at
 
     def check_time(self) -> None:
         """End the session if its time is over; else ask to be woken again."""
