@@ -229,6 +229,27 @@ async def test_a_client_that_leaves_ends_its_session_however_it_leaves(
         assert made.desk.closed_reasons == ["client closed"]
 
 
+async def test_a_client_that_ends_tcp_below_tls_and_leaves_its_answers_unread_is_noticed(
+    little_authority: LittleAuthority,
+) -> None:
+    async with gateway(little_authority) as made:
+        client = await made.client()
+        await asyncio.to_thread(client.sendall, b"!")
+        assert await asyncio.to_thread(client.recv, 1) == b"!"
+        (driver,) = made.drivers
+        for _ in range(40):
+            driver._client.push(b"x" * (1 << 20), None)
+            driver._client.flush()
+        await asyncio.sleep(0.05)
+        driver.look_after()
+        assert not driver._client.closed
+        client.shutdown(socket.SHUT_WR)
+        await asyncio.sleep(0.05)
+        driver.look_after()
+        await eventually(lambda: made.desk.closed_reasons == ["client closed"])
+        client.close()
+
+
 async def test_many_conversations_at_once_each_get_their_own_bytes(little_authority: LittleAuthority) -> None:
     async with gateway(little_authority) as made:
         clients = [await made.client() for _ in range(20)]

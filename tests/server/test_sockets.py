@@ -49,6 +49,13 @@ def test_a_live_peer_without_room_is_neither_dead_nor_idle() -> None:
         assert not sockets.is_dead(seen, silence_ms=400)
 
 
+def test_a_peer_has_left_when_it_has_ended_its_side_and_reads_nothing_of_ours() -> None:
+    assert sockets.has_left(info(state=8, unacked=1))
+    assert not sockets.has_left(info(state=8))
+    assert not sockets.has_left(info(unacked=1))
+    assert not sockets.has_left(b"")
+
+
 def test_what_was_acknowledged_is_idle() -> None:
     near, far = tcp_pair()
     with near, far:

@@ -204,7 +204,9 @@ class Door(asyncio.Protocol):
             return False
         info = sockets.tcp_info(self._socket)
         self._unconfirmed = self._transport.get_write_buffer_size() > 0 or not sockets.is_idle(info)
-        return sockets.is_dead(info)
+        # The end of TCP below TLS: uvloop reports it only once its buffer is written, which this peer may never allow.
+        has_left = not self._transport.can_write_eof() and sockets.has_left(info)
+        return has_left or sockets.is_dead(info)
 
     # --- asyncio.Protocol --------------------------------------------------------------------------------------------
 

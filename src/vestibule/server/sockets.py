@@ -30,6 +30,7 @@ _LAST_ACK_AT: Final = 56
 _NOTSENT_AT: Final = 144
 _SIZE: Final = 148
 _CLOSED: Final = 7
+_CLOSE_WAIT: Final = 8
 
 
 def tune(sock: socket.socket) -> None:
@@ -90,6 +91,11 @@ def is_dead(info: bytes, silence_ms: int = SILENCE_MS) -> bool:
         return False
     unanswered = info[_RETRANSMITS] > 0 or info[_PROBES] > 1
     return info[_STATE] == _CLOSED or (unanswered and _number(info, _LAST_ACK_AT) >= silence_ms)
+
+
+def has_left(info: bytes) -> bool:
+    """Tell whether the peer has ended its side and leaves ours unread."""
+    return len(info) >= _SIZE and info[_STATE] == _CLOSE_WAIT and not is_idle(info)
 
 
 def _number(info: bytes, offset: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import os
 import signal
 import socket
@@ -158,6 +159,8 @@ class Worker:
         """Start, serve and stop."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_report)
+        # uvloop warns of each write to a peer that has just gone; the end of the peer is reported by itself.
+        logging.getLogger("asyncio").setLevel(logging.ERROR)
         self._journal = self._wiring.open_journal(loop.call_soon_threadsafe)
         try:
             await self._start(listening, bus)
