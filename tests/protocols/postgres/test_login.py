@@ -1,280 +1,370 @@
-"""From a StartupMessage to an open session: who gets in, what is recorded first, what a client is told."""
+"""From the startup packet to an open session, and every way to be turned away."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.support.gates import admission, gate
-from tests.support.pg_play import REACHED, Greeter, before_login, log_in, proven, startup, written
-from tests.support.playbook import Playbook
+from tests.support import pg_play
+from tests.support.gates import admission
+from tests.support.pg_play import REACHED, SETTINGS, TOKEN, Greeter, before_login, log_in, startup, written
+from tests.support.playbook import Did, Playbook, ToClient, ToTarget, recorded
 from vestibule.model.effect import Close, Dial, Opened, Prove
-from vestibule.model.event import DialFailed, Side
+from vestibule.model.event import DialFailed, Received, Side
 from vestibule.model.identity import Refusal
-from vestibule.model.names import SECOND
-from vestibule.model.record import Kind, Record
+from vestibule.model.names import SECOND, TargetName
 from vestibule.protocols.postgres import messages as pg
+from vestibule.protocols.postgres.codec import PROTOCOL_3_0
+from vestibule.protocols.postgres.learning import QUESTION
+
+PASSWORD = pg.PasswordMessage(TOKEN + b"\0")
+ASKED = ToClient(pg.AuthenticationCleartextPassword())
 
 
-def error(play: Playbook) -> pg.ErrorResponse:
-    """The one error that the client was told."""
-    [found] = [message for message in play.to(Side.CLIENT) if isinstance(message, pg.ErrorResponse)]
-    return found
+def last_error(play: Playbook) -> tuple[str, str, str]:
+    """Severity, code and text of the last thing that the client was told."""
+    told = [message for message in play.to(Side.CLIENT) if isinstance(message, pg.ErrorResponse)]
+    return told[-1].text("V"), told[-1].text("C"), told[-1].text("M")
 
 
-def kinds(play: Playbook) -> list[Kind]:
-    return [record.kind for record in play.records]
-
-
-def refusal(play: Playbook) -> Record:
-    [record] = play.attempted
-    assert record.kind is Kind.ACCESS_DECIDED
+def denied(play: Playbook) -> dict[str, object]:
+    """The one record of a log-in that was refused."""
+    (record,) = play.attempted
+    assert record.kind == "AccessDecided"
     assert record.members["decision"] == "deny"
-    return record
+    return dict(record.members)
 
 
-def test_a_proven_client_gets_the_targets_settings_and_a_key_of_ours() -> None:
-    play = before_login()
-    log_in(play)
-    said = play.to(Side.CLIENT)
-    assert said[0] == pg.AuthenticationCleartextPassword()
-    assert pg.ParameterStatus("server_version", "15.8") in said
-    assert pg.BackendKeyData(7, b"KEY4") in said
-    assert said[-1] == pg.ReadyForQuery("I")
-    assert not [message for message in said if isinstance(message, pg.ParameterStatus) and message.name == "secret"]
-
-
-def test_access_and_opening_are_recorded_in_that_order() -> None:
-    play = before_login()
-    log_in(play)
-    assert kinds(play) == [Kind.ACCESS_DECIDED, Kind.SESSION_OPENED]
-
-
-def test_nothing_is_dialled_before_the_decision_is_durable() -> None:
-    play = before_login()
-    play.journal = "stalled"
-    log_in(play)
-    assert not [seen for seen in play.seen if getattr(seen, "effect", None).__class__ is Dial]
-    play.commit_all()
-    assert pg.ReadyForQuery("I") in play.to(Side.CLIENT)
-
-
-def test_the_client_is_not_let_in_before_the_opening_is_durable() -> None:
-    play = before_login()
-    play.journal = "stalled"
-    log_in(play)
-    play.commit()
-    assert pg.AuthenticationOk() not in play.to(Side.CLIENT)
-    play.commit()
-    assert pg.AuthenticationOk() in play.to(Side.CLIENT)
-
-
-def test_a_client_that_leaves_before_its_password_has_not_failed() -> None:
+def test_a_session_opens_behind_its_records():
     play = before_login()
     play.client(startup())
-    play.end(Side.CLIENT)
-    assert play.attempted == []
-    assert play.closed == "client_closed"
+    play.expect(ASKED)
+    play.client(PASSWORD)
+    play.expect(
+        Did(Prove),
+        recorded("AccessDecided", {"decision": "allow", "target": "core-banking", "attempted": "alice+core-banking"}),
+        Did(Dial),
+        ToTarget(pg.StartupMessage),
+        ToTarget(pg.PasswordMessage),
+        ToTarget(pg.PasswordMessage),
+        recorded("SessionOpened", {"database": "core", "target_account": "vestibule_rw"}),
+        Did(Opened),
+        ToTarget(pg.Query),
+        ToClient(pg.AuthenticationOk()),
+        ToClient(pg.ParameterStatus("server_version", "15.8")),
+        ToClient(pg.ParameterStatus("client_encoding", "UTF8")),
+        ToClient(pg.ParameterStatus("standard_conforming_strings", "on")),
+        ToClient(pg.BackendKeyData(7, b"KEY4")),
+        ToClient(pg.ReadyForQuery("I")),
+    )
+
+
+def test_the_proof_is_the_token_and_names_who_was_attempted():
+    play = before_login()
+    log_in(play)
+    assert [item.effect for item in play.seen if item == Did(Prove("token", TOKEN, "alice+core-banking"))]
 
 
 @pytest.mark.parametrize(
-    ("answer", "code"),
+    ("refusal", "code", "words"),
     [
-        (Refusal.UNKNOWN, "28P01"),
-        (Refusal.EXPIRED, "28P01"),
-        (Refusal.REVOKED, "28P01"),
-        (Refusal.TRUNCATED, "28P01"),
-        (Refusal.UNAVAILABLE, "58030"),
-        (Refusal.TOO_MANY, "53300"),
+        (Refusal.UNKNOWN, "28P01", "token not accepted"),
+        (Refusal.REVOKED, "28P01", "token not accepted"),
+        (Refusal.EXPIRED, "28P01", "token expired"),
+        (Refusal.TRUNCATED, "28P01", f"truncated to {len(TOKEN)} characters"),
+        (Refusal.UNAVAILABLE, "58030", "evidence cannot be recorded"),
     ],
 )
-def test_a_refused_token_is_recorded_and_nothing_is_dialled(answer: Refusal, code: str) -> None:
-    play = before_login(proof=answer)
+def test_a_refused_token_is_told_and_recorded_and_nothing_is_dialled(refusal, code, words):
+    play = before_login(proof=refusal)
     log_in(play)
-    assert not [seen for seen in play.seen if isinstance(getattr(seen, "effect", None), Dial | Opened)]
-    assert error(play).text("C") == code
-    assert refusal(play).members["attempted"] == "alice+core-banking"
+    severity, told, text = last_error(play)
+    assert (severity, told) == ("FATAL", code)
+    assert words in text
+    assert denied(play)["attempted"] == "alice+core-banking"
+    assert not play.bytes[Side.TARGET]
+    assert play.closed
+
+
+@pytest.mark.parametrize("user", ["ALICE+core-banking", "_+core-banking", "+core-banking"])
+def test_the_login_part_may_be_the_proven_name_or_open(user):
+    play = before_login()
+    log_in(play, user)
+    assert pg.ReadyForQuery("I") in play.to(Side.CLIENT)
 
 
 @pytest.mark.case("PG-28")
-def test_a_token_of_somebody_else_is_refused_with_both_names_in_the_record() -> None:
-    play = before_login()
-    log_in(play, "bob+core-banking")
-    assert error(play).text("C") == "28000"
-    record = refusal(play)
-    assert record.members["attempted"] == "bob+core-banking"
-    assert "alice" in str(record.members["cause"])
-
-
-@pytest.mark.parametrize("user", ["ALICE+core-banking", "+core-banking", "_+core-banking"])
-def test_the_login_part_is_compared_without_case_or_left_open(user: str) -> None:
+@pytest.mark.parametrize("user", ["bob+core-banking", "alice2+core-banking", "bob"])
+def test_another_login_than_the_proven_one_is_refused_and_both_are_recorded(user):
     play = before_login()
     log_in(play, user)
-    assert pg.ReadyForQuery("I") in play.to(Side.CLIENT)
-
-
-@pytest.mark.parametrize("user", ["alice+vault-room", "alice+no-such", "alice+core-banking/admin", "alice", "alice+"])
-def test_a_target_that_is_not_granted_and_one_that_is_not_there_look_alike(user: str) -> None:
-    play = before_login()
-    log_in(play, user)
-    told = error(play)
-    assert told.text("M") == "vestibule: choose a target as login+target; you may use: core-banking, sandbox"
-    refusal(play)
-
-
-def test_a_database_may_name_the_target() -> None:
-    play = before_login()
-    log_in(play, "alice", database="core-banking")
-    [begun] = [message for message in play.to(Side.TARGET) if isinstance(message, pg.StartupMessage)]
-    assert dict(begun.parameters)["database"] == "core"
-
-
-def test_who_may_use_one_target_need_not_name_it() -> None:
-    play = before_login("interns")
-    log_in(play, "alice")
-    assert pg.ReadyForQuery("I") in play.to(Side.CLIENT)
-
-
-def test_a_database_that_the_target_does_not_offer_is_refused_with_those_it_does() -> None:
-    play = before_login()
-    log_in(play, database="postgres")
-    told = error(play)
-    assert told.text("C") == "3D000"
-    assert "core, reports" in told.text("M")
-
-
-def test_the_target_sees_its_own_account_and_never_the_token() -> None:
-    play = before_login()
-    log_in(play, application_name="psql")
-    [begun] = [message for message in play.to(Side.TARGET) if isinstance(message, pg.StartupMessage)]
-    given = dict(begun.parameters)
-    assert given["user"] == "vestibule_rw"
-    assert given["application_name"].startswith("psql vestibule:018f0000")
-    assert b"vst_" not in play.bytes[Side.TARGET]
-    assert b"alice" not in play.bytes[Side.TARGET]
-
-
-def test_an_unreachable_target_is_told_without_its_cause() -> None:
-    play = before_login(dialed=DialFailed("db1.internal: connection refused"))
-    log_in(play)
-    told = error(play)
-    assert (told.text("C"), told.text("M")) == ("08001", "vestibule: target core-banking is not available")
-    assert "connection refused" in str(play.records[-1].members["cause"])
-    assert play.records[-1].members["decision"] == "deny"
-
-
-class Liar(Greeter):
-    """A target that breaks its word at one point."""
-
-    def __init__(self, kind: type, answer: bytes) -> None:
-        super().__init__()
-        self._kind, self._answer = kind, answer
-
-    def __call__(self, message: object) -> bytes:
-        """Lie where it was told to."""
-        return self._answer if isinstance(message, self._kind) else super().__call__(message)
+    assert last_error(play)[1:] == (
+        "28000",
+        "vestibule: the login in the user name is not the one the token proves",
+    )
+    members = denied(play)
+    assert members["attempted"] == user
+    assert members["who"]["name"] == "alice"
+    assert not play.bytes[Side.TARGET]
 
 
 @pytest.mark.parametrize(
-    ("kind", "answer"),
+    "user",
+    ["alice+vault-room", "alice+no-such-target", "alice+", "alice+Core-Banking", "alice+core-banking/admin", "alice"],
+)
+def test_no_unknown_and_not_granted_targets_look_alike(user):
+    play = before_login()
+    log_in(play, user)
+    assert last_error(play) == (
+        "FATAL",
+        "28000",
+        "vestibule: choose a target as login+target; you may use: core-banking, sandbox",
+    )
+    denied(play)
+    assert not play.bytes[Side.TARGET]
+
+
+@pytest.mark.parametrize(
+    ("user", "database", "groups", "target", "chosen"),
     [
-        (pg.StartupMessage, written(pg.AuthenticationOk(), pg.ReadyForQuery("I"))),
-        (pg.StartupMessage, written(pg.AuthenticationCleartextPassword())),
-        (pg.StartupMessage, written(pg.ErrorResponse((("S", "FATAL"), ("C", "28P01"), ("M", "no"))))),
-        (pg.StartupMessage, b"HTTP/1.1 400 Bad Request\r\n"),
-        (pg.PasswordMessage, written(pg.AuthenticationSASLContinue(b"r=other,s=YQ==,i=4096"))),
-        (pg.Query, written(pg.ErrorResponse((("S", "ERROR"), ("C", "42501"), ("M", "no"))))),
-        (pg.Query, written(pg.DataRow((b"x",)))),
-        (pg.Query, written(pg.ReadyForQuery("I"), pg.ReadyForQuery("I"))),
+        ("alice+core-banking", "", (), "core-banking", "core"),
+        ("alice+core-banking", "alice+core-banking", (), "core-banking", "core"),
+        ("alice+core-banking", "reports", (), "core-banking", "reports"),
+        ("alice", "core-banking", (), "core-banking", "core"),
+        ("alice", "sandbox", ("interns",), "sandbox", "sandbox"),
+        ("alice", "", ("interns",), "sandbox", "sandbox"),
     ],
 )
-def test_a_target_that_lies_ends_in_the_same_words_and_the_cause_in_the_record(kind: type, answer: bytes) -> None:
+def test_target_and_database_come_from_the_user_name_else_the_database_else_the_only_grant(
+    user, database, groups, target, chosen
+):
+    play = before_login(*groups)
+    log_in(play, user, **({"database": database} if database else {}))
+    opened = next(record for record in play.records if record.kind == "SessionOpened")
+    assert (opened.members["target"], opened.members["database"]) == (target, chosen)
+
+
+def test_a_database_that_the_target_does_not_offer_is_refused_by_name():
     play = before_login()
-    play.replies[Side.TARGET] = Liar(kind, answer)
+    log_in(play, database="postgres")
+    severity, code, text = last_error(play)
+    assert (severity, code) == ("FATAL", "3D000")
+    assert "core, reports" in text
+    denied(play)
+
+
+def test_a_scoped_token_reaches_its_target_alone():
+    proof = admission()
+    scoped = replace(proof, identity=replace(proof.identity, targets=frozenset({TargetName("sandbox")})))
+    play = before_login(proof=scoped)
     log_in(play)
-    codes = [message.text("C") for message in play.to(Side.CLIENT) if isinstance(message, pg.ErrorResponse)]
-    assert codes in (["08001"], ["08006"])
+    assert last_error(play)[2].endswith("you may use: sandbox")
+
+
+def test_a_client_that_leaves_before_its_password_has_not_failed():
+    for steps in range(2):
+        play = before_login()
+        if steps:
+            play.client(startup())
+        play.end(Side.CLIENT)
+        assert play.closed == "client_closed"
+        assert play.attempted == []
+
+
+def test_a_client_that_leaves_while_the_target_is_dialled_is_recorded():
+    play = before_login()
+    play.holds.add(Dial)
+    log_in(play)
+    play.end(Side.CLIENT)
     assert play.closed
-    assert str(REACHED.password, "ascii") not in str(play.attempted)
+    assert [record.members["decision"] for record in play.attempted] == ["allow", "deny"]
 
 
-def test_a_target_that_will_not_keep_the_pins_is_refused() -> None:
-    play = before_login()
-    play.replies[Side.TARGET] = Greeter({"client_encoding": "LATIN1"})
-    log_in(play)
-    assert error(play).text("C") == "08001"
-
-
-def test_a_silent_client_and_a_silent_target_are_given_up() -> None:
+def test_no_password_in_time_is_a_refusal():
     play = before_login()
     play.client(startup())
     play.pass_time(61 * SECOND)
-    assert play.closed
+    assert last_error(play)[1] == "08P01"
+    assert denied(play)["cause"] == "no password came in time"
+
+
+@pytest.mark.case("PG-30")
+@pytest.mark.parametrize(
+    ("parameters", "code", "words"),
+    [
+        ({"replication": "database"}, "0A000", "replication"),
+        ({"role": "admin"}, "42501", '"role"'),
+        ({"options": "-c session_authorization=admin"}, "42501", '"session_authorization"'),
+        ({"client_encoding": "LATIN1"}, "0A000", "UTF8"),
+    ],
+)
+def test_what_a_startup_packet_may_not_ask_for_is_refused_before_a_password(parameters, code, words):
     play = before_login()
-    del play.replies[Side.TARGET]
-    log_in(play)
-    play.pass_time(21 * SECOND)
-    assert error(play).text("C") == "08001"
+    play.client(startup(**parameters))
+    severity, told, text = last_error(play)
+    assert (severity, told) == ("FATAL", code)
+    assert words in text
+    assert play.closed
+
+
+def test_a_newer_client_is_told_the_version_before_the_password():
+    play = before_login()
+    play.client(pg.StartupMessage(PROTOCOL_3_0 + 2, (("user", "alice+core-banking"), ("_pq_.x", "1"))))
+    play.expect(ToClient(pg.NegotiateProtocolVersion(PROTOCOL_3_0, ("_pq_.x",))), ASKED)
 
 
 @pytest.mark.parametrize(
-    ("parameters", "code"),
-    [({"role": "admin"}, "42501"), ({"replication": "database"}, "0A000"), ({"client_encoding": "LATIN1"}, "0A000")],
+    "said",
+    [pg.Query(b"SELECT 1"), b"p\0\1\0\5", pg.PasswordMessage(b"no end"), pg.PasswordMessage(b"a\0b\0"), b"\0" * 5],
 )
-def test_what_a_client_may_not_begin_with_is_refused_before_a_password(parameters: dict[str, str], code: str) -> None:
-    play = before_login()
-    play.client(startup(**parameters))
-    assert error(play).text("C") == code
-    refusal(play)
-
-
-def test_a_client_that_speaks_anything_but_a_password_is_refused() -> None:
+def test_anything_but_a_password_is_a_violation(said):
     play = before_login()
     play.client(startup())
-    play.client(b"Q\0\0\0\x0dSELECT 1\0")
-    assert error(play).text("C") == "08P01"
+    play.client(said)
+    assert last_error(play)[:2] == ("FATAL", "08P01")
+    assert not [item for item in play.seen if isinstance(item, Did) and isinstance(item.effect, Prove)]
 
 
-def test_bytes_before_the_session_are_bounded() -> None:
+def test_a_token_of_65535_bytes_is_proven_and_a_longer_one_refused():
+    play = before_login(proof=Refusal.UNKNOWN)
+    play.client(startup())
+    play.client(pg.PasswordMessage(b"x" * 65_535 + b"\0"))
+    assert last_error(play)[1] == "28P01"
     play = before_login()
-    play.holds = {Prove}
+    play.client(startup())
+    play.client(pg.PasswordMessage(b"x" * 65_536 + b"\0"))
+    assert last_error(play)[1] == "08P01"
+
+
+def test_what_a_client_says_ahead_is_answered_once_it_is_let_in():
+    play = before_login()
+    play.holds.add(Prove)
+    play.client(startup())
+    play.client(PASSWORD, pg.Query(b"SELECT 1"))
+    play.answer()
+    assert ToTarget(pg.Query(b"SELECT 1")) in play.take()
+
+
+def test_a_client_that_says_very_much_ahead_is_refused():
+    play = before_login()
+    play.holds.add(Prove)
+    play.client(startup())
+    play.client(PASSWORD)
+    play.client(pg.Query(b"x" * 70_000))
+    assert last_error(play)[:2] == ("FATAL", "08P01")
+
+
+def test_ticket_and_reason_are_recorded_and_kept_from_the_target():
+    play = before_login()
+    log_in(play, options="-c vestibule.ticket=CHG-1 -c vestibule.reason=look\\ it\\ up", application_name="psql")
+    opened = next(record for record in play.records if record.kind == "SessionOpened")
+    assert (opened.members["ticket"], opened.members["reason"]) == ("CHG-1", "look it up")
+    assert opened.members["client_banner"] == "psql"
+    assert b"CHG-1" not in play.bytes[Side.TARGET]
+    assert b"psql vestibule:018f0000\0" in play.bytes[Side.TARGET]
+
+
+# --- the target ------------------------------------------------------------------------------------------------------
+
+
+def fail_with(answers: list[bytes]) -> Playbook:
+    """A log-in whose target answers so, step by step."""
+    play, steps = before_login(), iter(answers)
+    play.replies[Side.TARGET] = lambda message: next(steps, b"")
     log_in(play)
-    for _ in range(100):
-        if not play.closed:
-            play.client(b"x" * 1024)
+    return play
+
+
+SASL = written(pg.AuthenticationSASL(("SCRAM-SHA-256",)))
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [written(pg.ErrorResponse((("S", "FATAL"), ("V", "FATAL"), ("C", "53300"), ("M", "too many at 10.0.0.5"))))],
+        [written(pg.AuthenticationOk())],
+        [written(pg.AuthenticationMD5Password(b"salt"))],
+        [written(pg.AuthenticationOther(7, b""))],
+        [SASL, written(pg.AuthenticationSASLContinue(b"r=x,s=AAAA,i=1"))],
+        [SASL, written(pg.AuthenticationOk(), pg.ReadyForQuery("I"))],
+        [b"y\0\0\0\4"],
+        [b"R\0\0\0\3"],
+        [SASL + written(pg.DataRow(()))],
+        [written(pg.CopyData(b"x"))],
+    ],
+)
+def test_a_target_that_refuses_lies_or_is_no_postgresql_is_not_available(answers):
+    play = fail_with(answers)
+    severity, code, text = last_error(play)
+    assert (severity, code, text) == ("FATAL", "08001", "vestibule: target core-banking is not available")
+    last = play.attempted[-1]
+    assert (last.kind, last.members["decision"]) == ("AccessDecided", "deny")
+    assert last.members["cause"].startswith("target not available: ")
     assert play.closed
 
 
-def test_a_journal_that_refuses_lets_nobody_in() -> None:
+def test_the_targets_password_travels_only_as_a_proof():
     play = before_login()
-    play.journal = "failing"
     log_in(play)
-    assert error(play).text("C") == "58030"
-    assert not [seen for seen in play.seen if isinstance(getattr(seen, "effect", None), Dial)]
+    assert pg_play.TARGET_PASSWORD not in play.bytes[Side.TARGET]
 
 
-@pytest.mark.parametrize("what", ["kill", "drain", "revoke", "evidence"])
-def test_a_log_in_can_be_ended_from_outside(what: str) -> None:
+@pytest.mark.parametrize("name", ["client_encoding", "standard_conforming_strings"])
+def test_a_target_that_does_not_keep_a_pin_is_not_available(name):
     play = before_login()
-    play.client(startup())
-    play.tell(what)  # type: ignore[arg-type] - one of its words
-    assert error(play).text("C") == "57P01"
+    play.replies[Side.TARGET] = Greeter(SETTINGS | {name: "off"})
+    log_in(play)
+    assert last_error(play)[1] == "08001"
+    assert "SessionOpened" not in [record.kind for record in play.attempted]
+
+
+def test_a_target_that_cannot_be_dialled_is_recorded_with_its_cause_and_the_client_is_not_told():
+    play = before_login(dialed=DialFailed("10.0.0.5:5432: connection refused"))
+    log_in(play)
+    assert last_error(play) == ("FATAL", "08001", "vestibule: target core-banking is not available")
+    assert "connection refused" in play.attempted[-1].members["cause"]
+    assert b"10.0.0.5" not in play.bytes[Side.CLIENT]
+
+
+def test_a_target_that_does_not_answer_in_time_is_not_available():
+    play = before_login()
+    play.replies[Side.TARGET] = lambda message: b""
+    log_in(play)
+    play.pass_time(21 * SECOND)
+    assert last_error(play)[1] == "08001"
     assert play.closed
 
 
-def test_a_newer_client_is_told_which_protocol_is_spoken() -> None:
+def test_a_target_that_closes_is_not_available():
     play = before_login()
-    play.client(pg.StartupMessage(3 << 16 | 2, (("user", "alice+core-banking"), ("_pq_.test", "1"))))
-    assert play.to(Side.CLIENT)[0] == pg.NegotiateProtocolVersion(3 << 16, ("_pq_.test",))
-
-
-def test_an_expired_grant_between_proof_and_dial_is_no_access() -> None:
-    play = before_login(at=gate(), proof=admission("nobody"))
+    play.replies[Side.TARGET] = lambda message: b""
     log_in(play)
-    assert error(play).text("C") == "28000"
+    play.end(Side.TARGET)
+    assert last_error(play)[1] == "08001"
 
 
-def test_the_close_comes_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_whose_catalog_cannot_be_read_never_begins_and_is_closed_in_the_record():
+    play, greeter = before_login(), Greeter()
+    broken = written(pg.ErrorResponse((("S", "ERROR"), ("V", "ERROR"), ("C", "42501"), ("M", "no"))))
+    play.replies[Side.TARGET] = lambda message: (
+        broken if isinstance(message, pg.Query) and written(message) == QUESTION else greeter(message)
+    )
+    log_in(play)
+    assert last_error(play)[1] == "08001"
+    assert [record.kind for record in play.attempted] == ["AccessDecided", "SessionOpened", "SessionClosed"]
+
+
+def test_the_direct_connection_facts_are_recorded():
+    play = before_login()
+    log_in(play)
+    opened = next(record for record in play.records if record.kind == "SessionOpened")
+    assert opened.members["target_session"] == {"pid": 4711, "local_port": REACHED.local_port}
+    assert opened.members["target_peer"] == {"ip": "10.0.0.5", "port": 5432}
+
+
+def test_nothing_follows_a_refused_log_in():
     play = before_login(proof=Refusal.UNKNOWN)
     log_in(play)
-    assert isinstance(getattr(play.seen[-1], "effect", None), Close)
-    assert proven().identity.who.name == "alice"
+    assert [item for item in play.take() if isinstance(item, Did) and isinstance(item.effect, Close)]
+    assert play.relay.handle(Received(Side.CLIENT, written(pg.Query(b"SELECT 1"))), play.now) == ()
