@@ -90,7 +90,7 @@ class Folder:
     def __init__(self, path: Path, disk: Disk, segment_bytes: int, reserve_bytes: int) -> None:
         self.path = path
         self._disk = disk
-        self._sizes = {SPARE: segment_bytes, RESERVE: reserve_bytes}
+        self._sizes = {SPARE: _whole_units(segment_bytes), RESERVE: _whole_units(reserve_bytes)}
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -188,3 +188,23 @@ class Folder:
             os.close(fd)
         draft.rename(self.path / name)
         sync_folder(self.path)
+
+
+def is_written(path: Path) -> bool:
+    """Tell whether a process writes in the folder `path` now."""
+    try:
+        lock = os.open(path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(lock)
+
+
+def _whole_units(size: int) -> int:
+    return -(-size // PREALLOCATION_UNIT) * PREALLOCATION_UNIT

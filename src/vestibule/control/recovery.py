@@ -1,0 +1,116 @@
+"""Ends what a writer that died has left open, in the control process's own chain.
+
+1. What ran is `unknown`: the target may have done it. Then the session is closed, with a gap from its last record on.
+2. It is found in the log, and what is written here is in the log before it is looked for again: nothing is ended twice,
+   however often this runs and wherever it is cut off.
+3. A writer that lives is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+
+from vestibule.model.names import Instant, TargetName, stamp
+from vestibule.model.record import Json, Kind, Record, Written
+from vestibule.stores.folder import is_written
+from vestibule.stores.unfinished import OpenSession, OpenStatement, UnfinishedStore
+
+log = structlog.get_logger(__name__)
+
+#: Records in one append.
+BATCH: Final = 256
+
+
+class Log(Protocol):
+    """The integrated log."""
+
+    def integrated(self) -> Awaitable[int]:
+        """Return once everything that is durable now is in the log."""
+        ...
+
+
+class OwnJournal(Protocol):
+    """The control process's own journal."""
+
+    def commit(self, *records: Record) -> Awaitable[tuple[Written, ...]]:
+        """Return once records are durable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """How much was ended, as `NodeStarted` says it."""
+
+    sessions: int = 0
+    statements_unknown: int = 0
+
+    def members(self) -> dict[str, Json]:
+        """Write the numbers as `recovered`."""
+        return {"sessions": self.sessions, "statements_unknown": self.statements_unknown}
+
+
+class Recovery:
+    """Recovers what writers left under `journal`, which holds one folder a writer."""
+
+    def __init__(
+        self, journal: Path, integrator: Log, unfinished: UnfinishedStore, own: OwnJournal, clock: Callable[[], Instant]
+    ) -> None:
+        self._folder = journal
+        self._integrator = integrator
+        self._unfinished = unfinished
+        self._own = own
+        self._clock = clock
+
+    async def recover(self, writers: Collection[str] | None = None) -> Recovered:
+        """End what these writers left open; all that do not live by default.
+
+        Raises `EvidenceUnavailable` if it cannot be recorded, and whatever keeps the log from being read.
+        """
+        await self._integrator.integrated()
+        chosen = await self._unfinished.writers() if writers is None else writers
+        sessions = await self._unfinished.sessions([each for each in chosen if not is_written(self._folder / each)])
+        records = [record for session in sessions for record in ends(session, self._clock())]
+        for start in range(0, len(records), BATCH):
+            await self._own.commit(*records[start : start + BATCH])
+        await self._integrator.integrated()
+        recovered = Recovered(len(sessions), sum(len(session.running) for session in sessions))
+        if sessions:
+            log.warning("sessions_recovered", sessions=recovered.sessions, statements=recovered.statements_unknown)
+        return recovered
+
+
+def ends(session: OpenSession, now: Instant) -> Iterator[Record]:
+    """Say what there is to say of a session whose writer died."""
+    target = None if session.target is None else TargetName(session.target)
+    for statement in session.running:
+        yield Record(Kind.STATEMENT_FINISHED, _unknown(statement), session.session, target, sequenced=False)
+    yield Record(Kind.SESSION_CLOSED, _crashed(session, now), session.session, target, sequenced=False)
+
+
+def _unknown(statement: OpenStatement) -> dict[str, Json]:
+    return {
+        "decided": {"id": str(statement.id), "leaf": statement.leaf.hex()},
+        "outcome": "unknown",
+        "forwarded": True,
+    }
+
+
+def _crashed(session: OpenSession, now: Instant) -> dict[str, Json]:
+    return {
+        "opened": {"id": str(session.opened_id), "leaf": session.opened_leaf.hex()},
+        "cause": "crash",
+        "duration_us": max(0, session.last_at - session.opened_at),
+        "statements": session.statements,
+        "allowed": session.allowed,
+        "denied": session.denied,
+        "rows": session.rows,
+        "bytes_to_client": session.bytes_to_client,
+        "last_sn": session.last_sn,
+        "recording_complete": False,
+        "gaps": [{"from": stamp(session.last_at), "to": stamp(now), "cause": "crash"}],
+    }
