@@ -56,7 +56,7 @@ class Reader(asyncio.Protocol):
         self._buffer = bytearray()
         self._arrived = asyncio.Event()
         self._paused = False
-        self._next: asyncio.Protocol | None = None
+        self._next: asyncio.BaseProtocol | None = None
         self.ended = False
         #: Set once the transport is closed.
         self.lost = asyncio.Event()
@@ -99,7 +99,7 @@ class Reader(asyncio.Protocol):
         await self._wait_for(1)
         return bytes(self._buffer[:1])
 
-    def hand_over(self, successor: asyncio.Protocol) -> bytes:
+    def hand_over(self, successor: asyncio.BaseProtocol) -> bytes:
         """Give what was read ahead; from now on `successor` reads, and hears of the end."""
         self._pause(False)
         self._next = successor
