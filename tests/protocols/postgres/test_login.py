@@ -16,7 +16,6 @@ from vestibule.model.identity import Refusal
 from vestibule.model.names import SECOND, TargetName
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import PROTOCOL_3_0
-from vestibule.protocols.postgres.learning import QUESTION
 
 PASSWORD = pg.PasswordMessage(TOKEN + b"\0")
 ASKED = ToClient(pg.AuthenticationCleartextPassword())
@@ -74,6 +73,7 @@ def test_the_proof_is_the_token_and_names_who_was_attempted():
         (Refusal.EXPIRED, "28P01", "token expired"),
         (Refusal.TRUNCATED, "28P01", f"truncated to {len(TOKEN)} characters"),
         (Refusal.UNAVAILABLE, "58030", "evidence cannot be recorded"),
+        (Refusal.TOO_MANY, "53300", "vestibule: "),
     ],
 )
 def test_a_refused_token_is_told_and_recorded_and_nothing_is_dialled(refusal, code, words):
@@ -246,12 +246,13 @@ def test_what_a_client_says_ahead_is_answered_once_it_is_let_in():
     assert ToTarget(pg.Query(b"SELECT 1")) in play.take()
 
 
-def test_a_client_that_says_very_much_ahead_is_refused():
+@pytest.mark.parametrize("size", [1_024, 70_000])
+def test_a_client_that_says_very_much_ahead_is_refused(size):
     play = before_login()
     play.holds.add(Prove)
-    play.client(startup())
-    play.client(PASSWORD)
-    play.client(pg.Query(b"x" * 70_000))
+    log_in(play)
+    for _ in range(100):
+        play.client(b"x" * size)
     assert last_error(play)[:2] == ("FATAL", "08P01")
 
 
@@ -290,6 +291,7 @@ SASL = written(pg.AuthenticationSASL(("SCRAM-SHA-256",)))
         [SASL, written(pg.AuthenticationOk(), pg.ReadyForQuery("I"))],
         [b"y\0\0\0\4"],
         [b"R\0\0\0\3"],
+        [b"HTTP/1.1 400 Bad Request\r\n"],
         [SASL + written(pg.DataRow(()))],
         [written(pg.CopyData(b"x"))],
     ],
@@ -301,6 +303,59 @@ def test_a_target_that_refuses_lies_or_is_no_postgresql_is_not_available(answers
     last = play.attempted[-1]
     assert (last.kind, last.members["decision"]) == ("AccessDecided", "deny")
     assert last.members["cause"].startswith("target not available: ")
+    assert play.closed
+
+
+class Liar(Greeter):
+    """A target that answers the gateway's question about its catalog with something else."""
+
+    def __init__(self, *answers: pg.BackendMessage) -> None:
+        super().__init__()
+        self._answer = written(*answers)
+
+    def __call__(self, message: object) -> bytes:
+        return self._answer if isinstance(message, pg.Query) else super().__call__(message)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [pg.ErrorResponse((("S", "ERROR"), ("V", "ERROR"), ("C", "42501"), ("M", "no")))],
+        [pg.DataRow((b"x",))],
+        [pg.ReadyForQuery("I"), pg.ReadyForQuery("I")],
+    ],
+)
+def test_a_target_that_lies_about_its_catalog_ends_the_session_in_the_same_words(answers):
+    play = before_login()
+    play.replies[Side.TARGET] = Liar(*answers)
+    log_in(play)
+    severity, code, text = last_error(play)
+    assert severity == "FATAL"
+    assert code in ("08001", "08006")
+    assert text == "vestibule: target core-banking is not available"
+    assert [record.kind for record in play.attempted] == ["AccessDecided", "SessionOpened", "SessionClosed"]
+
+
+def test_the_target_sees_its_own_account_and_nothing_of_who_asks():
+    play = before_login()
+    log_in(play)
+    assert b"user\0vestibule_rw\0" in play.bytes[Side.TARGET]
+    assert b"vst_" not in play.bytes[Side.TARGET]
+    assert b"alice" not in play.bytes[Side.TARGET]
+
+
+def test_a_grant_that_has_gone_between_token_and_log_in_is_no_access():
+    play = before_login(proof=admission("nobody"))
+    log_in(play)
+    assert last_error(play)[1] == "28000"
+
+
+@pytest.mark.parametrize("what", ["kill", "drain", "revoke", "evidence"])
+def test_a_log_in_can_be_ended_from_outside(what):
+    play = before_login()
+    play.client(startup())
+    play.tell(what)
+    assert last_error(play)[:2] == ("FATAL", "57P01")
     assert play.closed
 
 
@@ -342,17 +397,6 @@ def test_a_target_that_closes_is_not_available():
     log_in(play)
     play.end(Side.TARGET)
     assert last_error(play)[1] == "08001"
-
-
-def test_a_session_whose_catalog_cannot_be_read_never_begins_and_is_closed_in_the_record():
-    play, greeter = before_login(), Greeter()
-    broken = written(pg.ErrorResponse((("S", "ERROR"), ("V", "ERROR"), ("C", "42501"), ("M", "no"))))
-    play.replies[Side.TARGET] = lambda message: (
-        broken if isinstance(message, pg.Query) and written(message) == QUESTION else greeter(message)
-    )
-    log_in(play)
-    assert last_error(play)[1] == "08001"
-    assert [record.kind for record in play.attempted] == ["AccessDecided", "SessionOpened", "SessionClosed"]
 
 
 def test_the_direct_connection_facts_are_recorded():

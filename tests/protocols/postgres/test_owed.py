@@ -1,12 +1,15 @@
-"""What a statement has disclosed is recorded, however it ends."""
+"""What is owed, what becomes of it, and that what a statement has disclosed is recorded however it ends."""
 
 import pytest
 
+from tests.support.gates import NOW, admitted, statement
 from tests.support.pg_play import session
 from tests.support.playbook import Playbook
 from vestibule.model.event import Side
 from vestibule.model.record import Kind
 from vestibule.protocols.postgres import messages as pg
+from vestibule.protocols.postgres.names import Names
+from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Running, Shape
 
 COLUMN = pg.Field("column1", 0, 0, 25, -1, -1, 0)
 ROW = pg.DataRow((b"1",))
@@ -53,3 +56,45 @@ def test_a_result_that_ended_is_counted_once(play):
 
     (end,) = finished(play)
     assert (end["outcome"], end["rows"], len(end["results"])) == ("ok", 1, 1)
+
+
+def running() -> Running:
+    return Running(admitted().decide(statement(), (), NOW))
+
+
+def test_the_first_outcome_of_a_statement_stands():
+    one = running()
+    one.end("error", ("42P01", "no table"))
+    one.end("ok")
+    assert (one.summary("E").outcome, one.summary("E").error_code) == ("error", "42P01")
+    assert one.summary("E").transaction == "E"
+
+
+def test_a_statement_without_an_outcome_is_unknown():
+    assert running().summary("").outcome == "unknown"
+
+
+def test_an_outcome_takes_back_the_names_that_the_target_did_not_make():
+    names: Names[Prepared] = Names(10, 1 << 20, lambda prepared: prepared.weight)
+    one = running()
+    one.changes.append(("PREPARE", names.offer("p", Prepared(b"SELECT 1", ()), 0)))
+    one.end("not_reached")
+    assert names.find("p", 0) is None
+    assert not one.changes
+
+
+def test_an_answer_that_never_comes_takes_back_the_name_and_the_description():
+    names: Names[Prepared] = Names(10, 1 << 20, lambda prepared: prepared.weight)
+    parse = Owed(Answer.PARSE, 0, change=names.offer("p", Prepared(b"SELECT 1", ()), 0))
+    parse.withdraw()
+    assert names.find("p", 0) is None
+    shape = Shape(is_asked=True)
+    Owed(Answer.DESCRIBE, 0, shape=shape).withdraw()
+    assert not shape.is_asked
+
+
+def test_what_is_kept_has_a_weight():
+    prepared = Prepared(b"x" * 1_000, ())
+    bound = Portal(prepared, pg.Bind("", "", (), (b"y" * 500, None)), running(), Shape(), "")
+    assert prepared.weight >= 1_000
+    assert bound.weight >= 500
