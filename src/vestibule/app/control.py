@@ -22,13 +22,17 @@ import structlog
 import uvloop
 from fastapi import FastAPI
 
-from vestibule.app.data import open_journal, started, wall_clock
+from vestibule.app.data import open_journal, started, wall_clock, writer
 from vestibule.control.api.service import Service, application
 from vestibule.control.api.sessions import Sessions
 from vestibule.control.api.sign_in import SignIn
 from vestibule.control.api.targets import Targets
 from vestibule.control.desk import Desk
+from vestibule.control.integrator import Integrator
+from vestibule.control.integrator import Settings as LogSettings
 from vestibule.control.policy import PolicyKeeper
+from vestibule.control.recovery import Recovered, Recovery
+from vestibule.control.signer import FileSigner
 from vestibule.control.viewing import Viewing
 from vestibule.control.web import Web
 from vestibule.control.workers import Launch, Workers
@@ -49,8 +53,10 @@ from vestibule.settings import Settings, read_policy
 from vestibule.stores.data_keys import open_data_keys
 from vestibule.stores.database import open_database
 from vestibule.stores.index import SessionIndex
+from vestibule.stores.log import LogStore
 from vestibule.stores.logins import LoginStore
 from vestibule.stores.segments import Journal
+from vestibule.stores.unfinished import UnfinishedStore
 from vestibule.vault import Vault
 
 log = structlog.get_logger(__name__)
@@ -102,10 +108,36 @@ class ControlProcess:
         stack.push_async_callback(self._engine.dispose)
         self._index = SessionIndex(self._engine)
         self._keys = await open_data_keys(self._engine, settings.data / "keys" / "kek")
-        await self._journal.commit(Record(Kind.NODE_STARTED, {**started(settings), **_found(self._journal)}))
+        await self._open_log(stack)
+        await self._record_start(await self._recovery.recover())
         stack.push_async_callback(self._record_stop)
-        self._policy = PolicyKeeper(settings.policy, self._persist, wall_clock)
-        read_policy(settings)
+        await self._open_policy()
+
+    async def _record_start(self, recovered: Recovered) -> None:
+        journal = self._journal
+        found: dict[str, Json] = {"clean": journal.clean and not recovered.sessions}
+        if (previous := journal.previous) is not None:
+            found["previous"] = {"epoch": previous.epoch, "n": previous.n, "leaf": previous.leaf.hex()}
+        members = {**started(self._settings), **found, "recovered": recovered.members()}
+        await journal.commit(Record(Kind.NODE_STARTED, members))
+
+    async def _open_log(self, stack: AsyncExitStack) -> None:
+        data = self._settings.data
+        self._log = Integrator(
+            data,
+            LogStore(self._engine),
+            FileSigner(data / "keys", self._settings.origin),
+            self._journal,
+            wall_clock,
+            LogSettings(publish_every=self._settings.log.publish_every),
+        )
+        stack.push_async_callback(self._log.close)
+        await self._log.start()
+        self._recovery = Recovery(data / "journal", self._log, UnfinishedStore(self._engine), self._journal, wall_clock)
+
+    async def _open_policy(self) -> None:
+        read_policy(self._settings)
+        self._policy = PolicyKeeper(self._settings.policy, self._persist, wall_clock)
         self._policy_engine = Engine(await self._policy.begin(await self._index.last_policy()))
         self._storage_key_id, self._storage_key = await self._keys.token_key()
 
@@ -178,7 +210,7 @@ class ControlProcess:
         await web.start(control)
         stack.push_async_callback(web.stop)
         stack.callback(self._end_tasks)
-        for work in (self._policy.watch(self._apply), self._beat(), self._sweep()):
+        for work in (self._log.run(), self._policy.watch(self._apply), self._beat(), self._sweep()):
             self._spawn(work)
 
     def _command(self, worker: int, bus: int, listening: Sequence[int]) -> Sequence[str]:
@@ -210,7 +242,7 @@ class ControlProcess:
         return [target.name for target in self._policy_engine.targets_of(identity)]
 
     def _may_open(self) -> bool:
-        return self._journal.admits_sessions
+        return self._journal.admits_sessions and self._log.rolled_back is None
 
     async def _cancel(self, key: str) -> object:
         return await self._workers.tell("cancel", {"key": key})
@@ -218,6 +250,7 @@ class ControlProcess:
     async def _lost(self, worker: int) -> None:
         """Clean up after a data process that has died."""
         self._desk.forget(worker)
+        await self._recovery.recover([writer(self._settings, str(worker))[1]])
 
     # --- policy ------------------------------------------------------------------------------------------------------
 
@@ -241,6 +274,8 @@ class ControlProcess:
         beat = 0
         while True:
             measured: dict[str, Json] = {
+                "tree_size": self._log.size,
+                "published_size": self._log.published_size,
                 "queue_depth": self._journal.waiting,
                 "journal_free_bytes": self._journal.free_bytes,
                 "mono_us": int((time.monotonic() - self._began) * SECOND),
@@ -265,10 +300,3 @@ class ControlProcess:
     def _end_tasks(self) -> None:
         for task in self._tasks:
             task.cancel()
-
-
-def _found(journal: Journal) -> Mapping[str, Json]:
-    found: dict[str, Json] = {"clean": journal.clean}
-    if (previous := journal.previous) is not None:
-        found["previous"] = {"epoch": previous.epoch, "n": previous.n, "leaf": previous.leaf.hex()}
-    return found
