@@ -181,6 +181,8 @@ class PublishedLog:
         self.entries: list[bytes] = []
         self.hashes = Grown(lambda level, start, end: (), 0, [], [])
         self.taken: dict[str, int] = {}
+        #: The whole folder as it was after earlier publications.
+        self.earlier: list[dict[str, bytes]] = []
 
     def integrate(self, *writers: WriterChain) -> None:
         for writer in writers:
@@ -236,19 +238,25 @@ def busy_day(seed: int, rounds: int = 8) -> tuple[dict[str, bytes], PublishedLog
             writer.heartbeat(number, log.published)
         log.integrate(*source.sample(writers, len(writers)))
         log.publish()
+        log.earlier.append(_folder(log, writers))
     for writer in (*gates, control):
         writer.write(Kind.NODE_STOPPED, {"cause": "operator", "open_sessions": len(writer.open), "queue_empty": True})
     if sum(len(writer.rows) for writer in writers) % 256 == 0:
         control.heartbeat(rounds, log.published)
     log.integrate(*writers)
     log.publish()
+    return _folder(log, writers), log, writers
+
+
+def _folder(log: PublishedLog, writers: list[WriterChain]) -> dict[str, bytes]:
     files = {f"log/{name}": data for name, data in log.files.items()}
     for writer in writers:
-        files |= {f"journal/{writer.node}/{name}": data for name, data in writer.segments(60)}
-        files |= {f"journal/{writer.node}/lock": b"", f"journal/{writer.node}/reserve": bytes(4_096)}
-    newest = [name for name in files if name.startswith("journal/gate1.0/") and name.endswith(".seg")][-1]
-    files[newest] += bytes(-len(files[newest]) % 4_096)
-    return files, log, writers
+        segments = {f"journal/{writer.node}/{name}": data for name, data in writer.segments(60)}
+        # The newest segment still has the room that was allocated for it.
+        newest = list(segments)[-1]
+        segments[newest] += bytes(-len(segments[newest]) % 4_096)
+        files |= segments | {f"journal/{writer.node}/lock": b"", f"journal/{writer.node}/reserve": bytes(4_096)}
+    return files
 
 
 def _serve(gate: WriterChain, source: random.Random) -> None:

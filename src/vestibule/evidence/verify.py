@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
-"""Check a Vestibule data folder offline, with nothing but Python 3.8 or later, and without changing anything.
+"""Check a Vestibule data folder offline, with Python 3.8 or later alone and without changing anything.
 
     python3 verify.py DATA [--checkpoint saved.txt] [--json]
 
-Exit status: 0 all checks passed, 1 a check failed, 2 wrong usage or not a data folder. DATA/journal holds the records
-(<node>.<writer>/<epoch>-<first n>.seg), DATA/log the published tree (C2SP tlog-tiles). This file stands alone.
+Exit status: 0 all checks passed, 1 a check failed, 2 wrong usage or not a data folder.
 """
 
 from __future__ import annotations
@@ -13,45 +12,44 @@ import argparse
 import base64
 import hashlib
 import json
-import os
 import re
 import struct
 import sys
 import time
 import zlib
 from bisect import bisect_left
+from collections import Counter
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, BinaryIO, Callable, Iterator, Sequence  # noqa: UP035 (Python 3.8)
 
-RESIDUAL = """\
-Vestibule shows what passed through it. It cannot show: access that bypassed it (reconciliation reports make such
-access visible where the target keeps a log); what a script, stored procedure, trigger or job did inside a target
-after the recorded bytes arrived; what a person did with data after it was displayed; who sat at the keyboard of an
-authenticated session. A party that controls the gateway at the moment of an event can falsify that event before it is
-recorded; everything before the last cosigned checkpoint is beyond that party's reach. A party that controls the
+RESIDUAL = """Vestibule shows what passed through it. It cannot show: access that bypassed it (reconciliation reports
+make such access visible where the target keeps a log); what a script, stored procedure, trigger or job did inside a
+target after the recorded bytes arrived; what a person did with data after it was displayed; who sat at the keyboard
+of an authenticated session. A party that controls the gateway at the moment of an event can falsify that event before
+it is recorded; everything before the last cosigned checkpoint is beyond that party's reach. A party that controls the
 gateway and every witness can rewrite what is younger than the last RFC 3161 token, unless a copy in a locked store
 contradicts it."""
-NO_SAVED = (
-    "saved checkpoint: none was given (--checkpoint), so it is not known whether the end of log and journal was cut "
-    "off, nor whether the whole log was written anew and signed with the log's own key"
-)
+NO_SAVED = "no saved checkpoint was given: an end that was cut off, or a log written and signed anew, is not found"
 CHECKS = {"V05": "tree", "V07": "chains", "V08": "sessions", "V09": "bodies", "V11": "effect order"}
-ZERO = "0" * 64
-MEMBERS = ("v", "kind", "id", "t", "node", "epoch", "n", "prev", "session", "sn", "sprev", "target", "body", "len")
+HEADER = re.compile(
+    rb'\{"v":1,"kind":"(?P<kind>\w+)","id":"[^"]*","t":"[^"]*","node":"(?P<node>[\w.-]+)","epoch":(?P<epoch>\d{1,16}),'
+    rb'"n":(?P<n>\d{1,16}),"prev":"(?P<prev>\w{64})","session":(?:null|"(?P<session>[^"]*)"),"sn":(?:null|(?P<sn>\d{1,16})),'
+    rb'"sprev":(?:null|"(?P<sprev>\w{64})"),"target":(?:null|"(?:[^"\\]|\\.)*"),"body":"(?P<body>\w{64})",'
+    rb'"len":(?P<len>\d{1,16})[,}].*'
+)
 LIFE = ("Heartbeat", "LogGenesis", "NodeStarted")
 EVENTS = ("SessionOpened", "SessionClosed", "StatementDecided", "StatementFinished")
 START = re.compile(rb'\{"v":1,"kind":"')
 SEGMENT = re.compile(r"(0|[1-9][0-9]{0,15})-(0|[1-9][0-9]{0,15})\.seg")
-TILE = re.compile(
-    r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5]))?"
-)
+TILE = re.compile(r"tile/(entries|\d|[1-9]\d)/((?:x\d{3}/)*\d{3})(?:\.p/([1-9]\d?|1\d\d|2[0-4]\d|25[0-5]))?", re.ASCII)
+SIGNATURE = re.compile("\u2014 ([^ ]+) ([^ ]+)")
 NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
 FRONT = re.compile(r"checkpoint|log\.vkey|checkpoints/(?:0|[1-9][0-9]{0,15})")
 PRIME = 2**255 - 19
 ORDER = 2**252 + 27742317777372353535851937790883648493
 CURVE = -121665 * pow(121666, PRIME - 2, PRIME) % PRIME
 BASE = (4 * pow(5, PRIME - 2, PRIME) % PRIME).to_bytes(32, "little")
-KEPT = 100
 
 
 def add(p: tuple[int, ...], q: tuple[int, ...]) -> tuple[int, ...]:
@@ -80,13 +78,12 @@ def multiples(data: bytes) -> list[list[tuple[int, ...]]]:
     four = add(add(point, point), add(point, point))
     if (x * x - square) % PRIME or encode_point(point) != data or add(four, four)[0] % PRIME == 0:
         raise ValueError("not a point that a key may be")
-    table = []
+    table: list[list[tuple[int, ...]]] = []
     for _ in range(64):
-        row: list[tuple[int, ...]] = [(0, 1, 1, 0)]
+        table.append([(0, 1, 1, 0)])
         for _ in range(16):
-            row.append(add(row[-1], point))
-        table.append(row)
-        point = row[-1]
+            table[-1].append(add(table[-1][-1], point))
+        point = table[-1][-1]
     return table
 
 
@@ -95,9 +92,9 @@ def verify_ed25519(public: bytes, signature: bytes, message: bytes) -> bool:
     s = int.from_bytes(signature[32:], "little")
     k = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % ORDER
     result: tuple[int, ...] = (0, 1, 1, 0)
-    for place, (base, key) in enumerate(zip(multiples(BASE), multiples(public))):
-        x, y, z, t = key[k >> 4 * place & 15]
-        result = add(add(result, base[s >> 4 * place & 15]), (-x, y, z, -t))
+    for place in range(64):
+        x, y, z, t = multiples(public)[place][k >> 4 * place & 15]
+        result = add(add(result, multiples(BASE)[place][s >> 4 * place & 15]), (-x, y, z, -t))
     return len(signature) == 64 and s < ORDER and encode_point(result) == signature[:32]
 
 
@@ -112,112 +109,90 @@ def unbase64(text: str) -> bytes:
 def parse_vkey(data: bytes) -> tuple[str, bytes, bytes]:
     """Read a verifier key: name, key id, public key."""
     text = data.decode("utf-8", "replace")
-    parts = text[:-1].split("+", 2)
-    if len(parts) != 3 or not text.endswith("\n"):
-        raise ValueError("not one line <name>+<key id>+<key>")
-    key = unbase64(parts[2])
-    key_id = hashlib.sha256(parts[0].encode() + b"\n" + key).digest()[:4]
-    if len(key) != 33 or key[0] != 1 or key_id.hex() != parts[1]:
-        raise ValueError("name, key id and key do not belong together")
+    name, shown, rest = ([*text[:-1].split("+", 2), "", ""])[:3]
+    key = unbase64(rest)
+    key_id = hashlib.sha256(name.encode() + b"\n" + key).digest()[:4]
+    if len(key) != 33 or key[0] != 1 or key_id.hex() != shown or text[-1:] != "\n":
+        raise ValueError("not one line with a name, a key and the key id of both")
     multiples(key[1:])
-    return parts[0], key_id, key[1:]
+    return name, key_id, key[1:]
 
 
 def open_checkpoint(data: bytes, vkey: tuple[str, bytes, bytes], foreign: bool) -> tuple[int, bytes]:
     """Read a signed checkpoint: size and root; lines of other signers only where `foreign` allows them."""
     text, _, below = data.decode("utf-8", "replace").rpartition("\n\n")
-    lines, good = text.split("\n"), 0
-    if len(lines) != 3 or not NUMBER.fullmatch(lines[1]) or not below.endswith("\n"):
-        raise ValueError("not a checkpoint")
-    for line in below[:-1].split("\n"):
-        parts = line.split(" ")
-        if len(parts) != 3 or parts[0] != "\u2014":
-            raise ValueError("a line below the text is no signature")
-        payload = unbase64(parts[2])
-        if (parts[1], payload[:4]) == vkey[:2] and verify_ed25519(vkey[2], payload[4:], (text + "\n").encode()):
-            good += 1
-        elif parts[1] == vkey[0] or not foreign:
-            raise ValueError("a signature that is not the log's over this text")
-    if good != 1 or lines[0] != vkey[0]:
-        raise ValueError("not signed once by the log's key")
+    (*signatures, end), lines, good = below.split("\n"), text.split("\n"), 0
+    for line in signatures:
+        match = SIGNATURE.fullmatch(line)
+        payload = unbase64(match[2]) if match else b""
+        known = match is not None and (match[1], payload[:4]) == vkey[:2]
+        if not (verify_ed25519(vkey[2], payload[4:], (text + "\n").encode()) if known else match and foreign):
+            raise ValueError("a line below the text is not the log's signature of it")
+        good += known
+    if good != 1 or end or len(lines) != 3 or lines[0] != vkey[0] or not NUMBER.fullmatch(lines[1]):
+        raise ValueError("not a checkpoint that the log's key signed once")
     return int(lines[1]), unbase64(lines[2])
-
-
-def numbered(n: int, mark: str = "") -> str:
-    """Write a tile's number as its path."""
-    return (numbered(n // 1000, "x") + "/" if n > 999 else "") + f"{mark}{n % 1000:03d}"
-
-
-def parse_header(data: bytes) -> dict[str, Any]:
-    """Read a header as far as it is needed here."""
-    header: dict[str, Any] = json.loads(data)
-    types = [type(header[name]) for name in ("node", "epoch", "n", "len")] if isinstance(header, dict) else []
-    if types != [str, int, int, int] or tuple(header)[:14] != MEMBERS or header["v"] != 1:
-        raise ValueError("not a header of version 1")
-    return header
-
-
-def record_length(head: bytes) -> int:
-    """Give how many bytes of a record follow its first eight; 0 if they begin none."""
-    header, body = struct.unpack(">II", head) if len(head) == 8 else (0, 0)
-    return header + body + 4 if 0 < header <= 1024 and body <= 60000 else 0
-
-
-def is_record(data: bytes, place: int = 0) -> bool:
-    """Say whether a whole record stands at `place`."""
-    end = place + 4 + record_length(data[place : place + 8])
-    return end > place + 4 and data[end : end + 4] == zlib.crc32(data[place:end]).to_bytes(4, "big")
-
-
-def read_frames(file: BinaryIO) -> Iterator[tuple[int, bytes, bytes]]:
-    """Give place, header and body of each record; if the end is not clean, at last an empty header and the reason."""
-    offset = 0
-    while is_record(data := b"".join([head := file.read(8), file.read(record_length(head))])):
-        middle = 8 + int.from_bytes(head[:4], "big")
-        yield offset, data[8:middle], data[middle:-4]
-        offset += len(data)
-    data += file.read()
-    if any(data[:4]):
-        behind = any(is_record(data, found.start() - 8) for found in START.finditer(data, 9))
-        yield offset, b"", b"a damaged record" if behind else b"torn"
-    elif data.strip(b"\0") or (data and (offset + len(data)) % 4096):
-        yield offset, b"", b"bytes behind the end, or room that is not a multiple of 4,096 bytes"
 
 
 class Writer:
     """The records of one writer in order; `where` says which one was read last."""
 
-    def __init__(self, folder: str, name: str, fail: Callable[[str, str], None]) -> None:
-        self.folder, self.name, self.fail = os.path.join(folder, name), name, fail
-        self.where, self.torn, self.stopped = "", "", False
-        self.records = self._read()
+    def __init__(self, folder: Path, fail: Callable[[str, str], None]) -> None:
+        self.folder, self.name, self.fail = folder, folder.name, fail
+        self.where, self.stopped, self.records = "", False, self._read()
+
+    @staticmethod
+    def _length(head: bytes) -> int:
+        header, body = struct.unpack(">II", head) if len(head) == 8 else (0, 0)
+        return header + body + 4 if 0 < header <= 1024 and body <= 60000 else 0
+
+    def _is_record(self, data: bytes, place: int = 0) -> bool:
+        end = place + 4 + self._length(data[place : place + 8])
+        return end > place + 4 and data[end : end + 4] == zlib.crc32(data[place:end]).to_bytes(4, "big")
+
+    def _frames(self, file: BinaryIO) -> Iterator[tuple[int, bytes, bytes]]:
+        """Give place, header and body of each record; where the end is not clean, an empty header and the reason."""
+        offset, retried = 0, False
+        while True:
+            data = b"".join([head := file.read(8), file.read(self._length(head))])
+            if self._is_record(data):
+                middle = 8 + int.from_bytes(head[:4], "big")
+                yield offset, data[8:middle], data[middle:-4]
+                offset += len(data)
+                continue
+            data += file.read()
+            if not data.strip(b"\0") and not (data and (offset + len(data)) % 4096):
+                return
+            behind = any(self._is_record(data, found.start() - 8) for found in START.finditer(data, 9))
+            if behind or retried:
+                yield offset, b"", b"a damaged record" if behind else b"a record that is not whole, or foreign bytes"
+                return
+            time.sleep(0.05)  # a running gateway may be writing it
+            file.seek(offset)
+            retried = True
 
     def _read(self) -> Iterator[tuple[bytes, bytes]]:
-        found = [SEGMENT.fullmatch(name) or self._check_room(name) for name in sorted(os.listdir(self.folder))]
-        segments = sorted((int(match[1]), int(match[2])) for match in found if match)
-        for epoch, n in segments:
+        found = [SEGMENT.fullmatch(path.name) or self._check_room(path) for path in sorted(self.folder.iterdir())]
+        for epoch, n in sorted((int(match[1]), int(match[2])) for match in found if match):
             name = f"{epoch}-{n}.seg"
-            with open(os.path.join(self.folder, name), "rb") as file:
-                for offset, header, body in read_frames(file):
+            with open(self.folder / name, "rb", buffering=0) as file:
+                for offset, header, body in self._frames(file):
                     self.where = f"journal/{self.name}/{name} at offset {offset}"
-                    if header and f',"node":"{self.name}","epoch":{epoch},"n":{n},'.encode() not in header:
-                        self.fail("V07", f"{self.where}: not record {n} of epoch {epoch} of {self.name}")
-                    if header:
-                        n += 1
-                        yield header, body
-                    elif body == b"torn" and (epoch, n) >= segments[-1]:
-                        self.torn = self.where
-                    else:
-                        self.fail("V09", f"{self.where}: {body.decode()}")
+                    if not header:
                         self.stopped = True
-                        return
+                        return self.fail("V09", f"{self.where}: {body.decode()}")
+                    if f',"node":"{self.name}","epoch":{epoch},"n":{n},'.encode() not in header:
+                        self.fail("V07", f"{self.where}: not record {n} of epoch {epoch} of {self.name}")
+                    n += 1
+                    yield header, body
+        return None
 
-    def _check_room(self, name: str) -> re.Match[str] | None:
-        """Check that a file which is no segment is one that a writer needs, and holds nothing."""
-        with open(os.path.join(self.folder, name), "rb") as file:
-            data = file.read() if name in ("lock", "spare", "reserve", "spare.new", "reserve.new") else b"?"
-        if data.strip(b"\0") or (data and name == "lock"):
-            self.fail("V07", f"journal/{self.name}/{name}: does not belong in a journal")
+    def _check_room(self, path: Path) -> re.Match[str] | None:
+        rooms = ("lock", "spare", "reserve", "spare.new", "reserve.new")
+        data = path.read_bytes() if path.name in rooms and path.is_file() else b"?"
+        sound = not data.strip(b"\0") and len(data) % (1 + len(data) if path.name == "lock" else 4096) == 0
+        if not sound and path.exists():
+            self.fail("V07", f"journal/{self.name}/{path.name}: does not belong in a journal")
         return None
 
 
@@ -225,18 +200,23 @@ class Records:
     """What the records say about each other: chains, sessions, bodies, order."""
 
     def __init__(self, fail: Callable[[str, str], None]) -> None:
-        self.fail, self.vkey, self.sizes = fail, b"", [0]
+        self.fail, self.vkey = fail, b""
         self.chains: dict[str, dict[str, Any]] = {}
         self.sessions: dict[str, dict[str, Any]] = {}
         self.late: list[tuple[bool, dict[str, Any], bytes, str]] = []
-        names = ("records", "epochs", "opened", "closed", "decided", "finished", "forwarded", "unended", "beats")
-        self.count = dict.fromkeys(names, 0)
+        self.count: Counter[str] = Counter()
 
-    def take(self, header: dict[str, Any], leaf: str, body: bytes, where: str) -> None:
+    def take(self, data: bytes, body: bytes, where: str) -> None:
         """Check one record against those before it; `where` names it in findings."""
+        match = HEADER.fullmatch(data)
+        if match is None:
+            return self.fail("V07", f"{where}: not a header of version 1")
+        header: dict[str, Any] = {member: value and value.decode() for member, value in match.groupdict().items()}
+        header.update({member: int(match[member]) for member in ("epoch", "n", "sn", "len") if match[member]})
         node, epoch, name = header["node"], header["epoch"], header["session"]
+        leaf = hashlib.sha256(b"\0" + data).hexdigest()
         self.count["records"] += 1
-        chain = self.chains.setdefault(node, {"epoch": -1, "next": 0, "leaf": ZERO, "live": set(), "misses": 0})
+        chain = self.chains.setdefault(node, {"epoch": -1, "next": 0, "leaf": "0" * 64, "live": set(), "misses": 0})
         if epoch != chain["epoch"]:
             chain.update(epoch=epoch, next=0 if epoch > chain["epoch"] else -1)
             self.count["epochs"] += 1
@@ -244,27 +224,22 @@ class Records:
         if len(body) != header["len"] or hashlib.sha256(body).hexdigest() != header["body"]:
             self.fail("V09", f"{where}: the body is not the one that the header names")
         if name is not None and header["sn"] is not None:
-            fresh = {"node": node, "next": 0, "leaf": ZERO, "opened": False, "decisions": {}}
+            fresh = {"node": node, "next": 0, "leaf": "0" * 64, "opened": False, "decisions": {}}
             session = self.sessions.setdefault(name, fresh)
             self._follow("V08", session, f"session {name}", (header["sn"], header["sprev"], leaf), where)
-            if header["sn"] == 0 and header["kind"] != "AccessDecided":
-                self.fail("V08", f"{where}: session {name} does not begin with a decision about access")
         if header["kind"] in EVENTS and header["sn"] is None:
             self.late.append((header["kind"] == "SessionClosed", header, body, where))
         elif header["kind"] in LIFE + EVENTS:
-            self._read(header, leaf, body, where)
-
-    def settle(self) -> None:
-        """Take at the end what other writers said of sessions: its place among the records is not fixed."""
-        for _, header, body, where in sorted(self.late, key=lambda each: each[0]):
-            self._read(header, "", body, where)
+            self.read(header, leaf, body, where)
+        return None
 
     def _follow(self, check: str, chain: dict[str, Any], name: str, link: tuple[int, str, str], where: str) -> None:
         if link[:2] != (chain["next"], chain["leaf"]):
             self.fail(check, f"{where}: {name} has record {link[0]} where a linked record {chain['next']} belongs")
         chain["next"], chain["leaf"] = link[0] + 1, link[2]
 
-    def _read(self, header: dict[str, Any], leaf: str, body: bytes, where: str) -> None:
+    def read(self, header: dict[str, Any], leaf: str, body: bytes, where: str) -> None:
+        """Check what a record says; for what other writers say of a session at the end, as its place is not fixed."""
         try:
             if header["kind"] in LIFE:
                 self._life(header["kind"], header["node"], json.loads(body), where)
@@ -273,7 +248,7 @@ class Records:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             self.fail("V09", f"{where}: the body of a {header['kind']} cannot be read")
 
-    def _life(self, kind: str, node: str, content: Any, where: str) -> None:
+    def _life(self, kind: str, node: str, content: dict[str, Any], where: str) -> None:
         chain = self.chains[node]
         if kind == "NodeStarted":
             chain["live"].clear()
@@ -281,8 +256,6 @@ class Records:
             self.fail("V05", f"{where}: names another key than log/log.vkey")
         elif kind == "Heartbeat":
             self.count["beats"] += 1
-            if not has(self.sizes, size := content.get("published_size", 0)) and size < self.sizes[-1]:
-                self.fail("V05", f"{where}: the checkpoint of {size} leaves was published and is missing")
             ids = sorted(bytes.fromhex(name.replace("-", "")) for name in chain["live"])
             same = hashlib.sha256(b"".join(ids)).hexdigest() == content["sessions_digest"]
             chain["misses"] = 0 if same else chain["misses"] + 1
@@ -290,7 +263,7 @@ class Records:
             if chain["misses"] == 2:
                 self.fail("V08", f"{where}: two heartbeats of {node} count other sessions than the records show open")
 
-    def _event(self, kind: str, name: str, leaf: str, content: Any, where: str) -> None:
+    def _event(self, kind: str, name: str, leaf: str, content: dict[str, Any], where: str) -> None:
         session = self.sessions.get(name)
         if kind == "StatementFinished":
             self._finished(session, name, content, where)
@@ -305,13 +278,12 @@ class Records:
             self.count["decided"] += 1
         else:
             self.count["closed"] += 1
-            self.count["unended"] += sum(decision == "allow" for decision in session["decisions"].values())
             self.chains[session["node"]]["live"].discard(name)
             if content.get("last_sn", session["next"] - 1) != session["next"] - 1:
                 self.fail("V08", f"{where}: session {name} ends before or behind record {content['last_sn']}")
             del self.sessions[name]
 
-    def _finished(self, session: dict[str, Any] | None, name: str, content: Any, where: str) -> None:
+    def _finished(self, session: dict[str, Any] | None, name: str, content: dict[str, Any], where: str) -> None:
         decision = session["decisions"].pop(content["decided"]["leaf"], None) if session else None
         self.count["finished"] += 1
         self.count["forwarded"] += content["forwarded"]
@@ -321,91 +293,81 @@ class Records:
             self.fail("V11", f"{where}: session {name} ends a statement that was not decided, or ends it twice")
 
 
-def has(ascending: list[int], number: int) -> bool:
-    """Say whether `number` is in an ascending list."""
-    place = bisect_left(ascending, number)
-    return ascending[place : place + 1] == [number]
-
-
-def root_of(row: list[bytes]) -> bytes:
-    """Give the root over subtrees of one size, the last of which may be smaller (RFC 9162, 2.1.1)."""
-    while len(row) > 1:
-        pairs = [row[place : place + 2] for place in range(0, len(row), 2)]
-        row = [hashlib.sha256(b"\1" + b"".join(pair)).digest() if len(pair) == 2 else pair[0] for pair in pairs]
-    return row[0] if row else hashlib.sha256().digest()
-
-
 class Log:
     """The published tree, grown again from its entries, each of which must be the next record of its writer."""
 
-    def __init__(self, folder: str, fail: Callable[[str], None], records: Records, writers: dict[str, Writer]) -> None:
+    def __init__(self, folder: Path, fail: Callable[[str], None], records: Records, writers: dict[str, Writer]) -> None:
         self.folder, self.fail, self.records, self.writers = folder, fail, records, writers
         self.sizes = sorted(self._names("checkpoints"))
         self.end = self.sizes[-1] if self.sizes else 0
-        self.size = 0
+        self.size, self.stops = 0, {0}
         self.rows: dict[int, list[bytes]] = {0: []}
         self.vkey: tuple[str, bytes, bytes] | None = None
         self.saved: tuple[int, bytes] | None = None
+
+    @staticmethod
+    def _root_of(row: list[bytes]) -> bytes:
+        """Give the root over subtrees of one size, the last of which may be smaller (RFC 9162, 2.1.1)."""
+        while len(row) > 1:
+            pairs = [row[place : place + 2] for place in range(0, len(row), 2)]
+            row = [hashlib.sha256(b"\1" + b"".join(pair)).digest() if len(pair) == 2 else pair[0] for pair in pairs]
+        return row[0] if row else hashlib.sha256().digest()
+
+    def _numbered(self, n: int, mark: str = "") -> str:
+        return (self._numbered(n // 1000, "x") + "/" if n > 999 else "") + f"{mark}{n % 1000:03d}"
 
     def check(self, saved: bytes | None) -> None:
         """Walk the log from its first leaf to its newest checkpoint."""
         try:
             self.records.vkey = self._file("log.vkey") or b""
-            self.records.sizes += self.sizes[self.sizes[:1] == [0] :]
             self.vkey = parse_vkey(self.records.vkey)
             self.saved = open_checkpoint(saved, self.vkey, True) if saved is not None else None
         except ValueError as bad:
             self.fail(f"{'the saved checkpoint' if self.vkey else 'log/log.vkey'}: {bad}")
+        self.stops = {*self.sizes, self.saved[0] if self.saved else 0}
         self._compare_roots()
         while self.size < self.end and self._bundle(self.size // 256):
             pass
-        for level, row in self.rows.items():
-            self._group(level, f"tile/{level}", b"".join(row), range(0, 32 * len(row) + 1, 32), self.size)
+        for level, row in self.rows.items() if self.size == self.end else ():
+            self._compare_files(level, f"tile/{level}", b"".join(row), range(0, 32 * len(row) + 1, 32), self.size)
         if self.saved and self.saved[0] > self.end:
             self.fail(f"the log has {self.end} leaves, the saved checkpoint {self.saved[0]}: its end was cut off")
         self._check_names()
 
     def _file(self, path: str) -> bytes | None:
-        try:
-            with open(os.path.join(self.folder, path), "rb") as file:
-                return file.read()
-        except OSError:
-            return None
+        return (self.folder / path).read_bytes() if (self.folder / path).is_file() else None
 
     def _names(self, folder: str) -> list[int]:
-        path = os.path.join(self.folder, folder)
-        return [int(name) for name in os.listdir(path) if NUMBER.fullmatch(name)] if os.path.isdir(path) else []
+        return [int(path.name) for path in (self.folder / folder).glob("*") if NUMBER.fullmatch(path.name)]
 
     def _bundle(self, n: int) -> bool:
         width = min(256, self.end - n * 256)
-        path = "tile/entries/" + numbered(n) + ("" if width == 256 else f".p/{width}")
+        path = "tile/entries/" + self._numbered(n) + ("" if width == 256 else f".p/{width}")
         data, ends = self._file(path) or b"", [0]
         while ends[-1] < len(data):
             ends.append(ends[-1] + 2 + int.from_bytes(data[ends[-1] : ends[-1] + 2], "big"))
         if ends[-1] != len(data) or len(ends) != width + 1:
             self.fail(f"log/{path}: not {width} entries; leaf {self.size} and those behind it could not be checked")
             return False
-        self._group(0, "tile/entries", data, ends, self.size)
-        for start, end in zip(ends, ends[1:]):
-            leaf = hashlib.sha256(b"\0" + data[start + 2 : end]).digest()
-            self._match(data[start + 2 : end], leaf.hex())
-            self._put(0, leaf)
+        self._compare_files(0, "tile/entries", data, ends, self.size)
+        for place in range(width):
+            entry = data[ends[place] + 2 : ends[place + 1]]
+            self._match(entry)
+            self._put(0, hashlib.sha256(b"\0" + entry).digest())
             self.size += 1
             self._compare_roots()
         return True
 
-    def _match(self, entry: bytes, leaf: str) -> None:
-        try:
-            header = parse_header(entry)
-        except (ValueError, RecursionError) as bad:
-            return self.fail(f"leaf {self.size}: {bad}")
-        writer = self.writers.get(header["node"])
+    def _match(self, entry: bytes) -> None:
+        header = HEADER.fullmatch(entry)
+        writer = self.writers.get(header["node"].decode()) if header else None
         record = next(writer.records, None) if writer and not writer.stopped else None
         if writer and record and record[0] == entry:
-            return self.records.take(header, leaf, record[1], f"leaf {self.size}, {writer.where}")
-        if not writer or not writer.stopped:
-            there = f"not what is at {writer.where}" if writer and record else "not in the journal"
-            self.fail(f"leaf {self.size}, {header['node']} epoch {header['epoch']} record {header['n']}: {there}")
+            return self.records.take(entry, record[1], f"leaf {self.size}, {writer.where}")
+        if writer is None or not writer.stopped:
+            self.fail(
+                f"leaf {self.size}: not the next record of its writer ({writer.where if writer else 'no journal'})"
+            )
         if writer:
             writer.stopped = True
         return None
@@ -414,14 +376,13 @@ class Log:
         row = self.rows.setdefault(level, [])
         row.append(root)
         if len(row) == 256:
-            self._group(level, f"tile/{level}", b"".join(row), range(0, 8193, 32), self.size)
+            self._compare_files(level, f"tile/{level}", b"".join(row), range(0, 8193, 32), self.size)
             self.rows[level] = []
-            self._put(level + 1, root_of(row))
+            self._put(level + 1, self._root_of(row))
 
-    def _group(self, level: int, folder: str, data: bytes, ends: Sequence[int], leaf: int) -> None:
-        """Compare the full tile or bundle that holds `leaf`, and the partial ones of the same number."""
+    def _compare_files(self, level: int, folder: str, data: bytes, ends: Sequence[int], leaf: int) -> None:
         n, count = leaf >> 8 * (level + 1), len(ends) - 1
-        path = f"{folder}/{numbered(n)}"
+        path = f"{folder}/{self._numbered(n)}"
         first, last = (bisect_left(self.sizes, (n * 256 + edge) << 8 * level) for edge in (1, 256))
         widths = {(size >> 8 * level) - n * 256 for size in self.sizes[first:last]}
         wanted = {f"{path}.p/{width}": data[: ends[width]] for width in widths}
@@ -432,18 +393,17 @@ class Log:
                 self.fail(f"log/{path}: {'missing' if found is None else 'not what the leaves give'}")
 
     def _compare_roots(self) -> None:
-        published = has(self.sizes, self.size)
-        if not published and not (self.saved and self.saved[0] == self.size):
+        if self.size not in self.stops:
             return
         root: list[bytes] = []
         for level in sorted(self.rows):
-            root = [root_of(self.rows[level] + root)] if self.rows[level] + root else []
-        found = (self.size, root_of(root))
+            root = [self._root_of(self.rows[level] + root)] if self.rows[level] + root else []
+        found = (self.size, self._root_of(root))
         if self.saved and self.saved[0] == self.size and self.saved != found:
             self.fail(f"the saved checkpoint of {self.size} leaves has another root: this is another log")
+        data = self._file(f"checkpoints/{self.size}")
         try:
-            data = self._file(f"checkpoints/{self.size}") or b""
-            if published and self.vkey and open_checkpoint(data, self.vkey, False) != found:
+            if data is not None and self.vkey and open_checkpoint(data, self.vkey, False) != found:
                 raise ValueError("not the size and root of the leaves")
         except ValueError as bad:
             self.fail(f"log/checkpoints/{self.size}: {bad}")
@@ -452,12 +412,10 @@ class Log:
         """Report files that do not belong to the log, and a `checkpoint` that is not the newest."""
         newest = self._file("checkpoint")
         strange = [] if newest and newest == self._file(f"checkpoints/{self.end}") else ["checkpoint"]
-        for folder, _, names in os.walk(self.folder):
-            paths = [os.path.relpath(os.path.join(folder, name), self.folder).replace(os.sep, "/") for name in names]
-            strange += [path for path in paths if not self._belongs(path)][:KEPT]
+        paths = (path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if not path.is_dir())
+        strange += [path for path in paths if not self._belongs(path)][:100]
         if strange:
-            # A running gateway may be publishing just now: then its log has moved on in a moment.
-            time.sleep(0.1)
+            time.sleep(0.1)  # a running gateway may be publishing: then its log has moved on by now
             if max(self._names("checkpoints"), default=0) > self.end:
                 strange = [path for path in strange if path != "checkpoint" and not TILE.fullmatch(path)]
         for path in strange:
@@ -471,50 +429,43 @@ class Log:
         count = n * 256 + int(match[3] or 256)
         place = bisect_left(self.sizes, count << 8 * level)
         size = self.sizes[place : place + 1]
-        return match[2] == numbered(n) and size != [] and (match[3] is None or size[0] >> 8 * level == count)
+        return match[2] == self._numbered(n) and size != [] and (match[3] is None or size[0] >> 8 * level == count)
 
 
 def verify(data: str, saved: bytes | None) -> tuple[dict[str, list[str]], dict[str, str], list[str]]:
     """Check a data folder; give what is wrong, the numbers of each check, and what could not be checked."""
     findings: dict[str, list[str]] = {check: [] for check in CHECKS}
-    journal, notes = os.path.join(data, "journal"), [NO_SAVED] if saved is None else []
+    notes = [NO_SAVED] if saved is None else []
 
     def fail(check: str, text: str) -> None:
-        findings[check] += [text][: KEPT - len(findings[check])]
+        findings[check] += [text][: 100 - len(findings[check])]
 
-    names = sorted(os.listdir(journal)) if os.path.isdir(journal) else []
-    writers = {name: Writer(journal, name, fail) for name in names if os.path.isdir(os.path.join(journal, name))}
-    for name in set(names) - set(writers):
+    paths = sorted(Path(data, "journal").glob("*"))
+    writers = {path.name: Writer(path, fail) for path in paths if path.is_dir()}
+    for name in sorted({path.name for path in paths}.difference(writers)):
         fail("V07", f"journal/{name}: does not belong in a journal")
     records = Records(fail)
-    log = Log(os.path.join(data, "log"), partial(fail, "V05"), records, writers)
+    log = Log(Path(data, "log"), partial(fail, "V05"), records, writers)
     log.check(saved)
-    integrated = records.count["records"]
     for writer in writers.values():
         while not writer.stopped and (record := next(writer.records, None)):
-            try:
-                leaf = hashlib.sha256(b"\0" + record[0]).hexdigest()
-                records.take(parse_header(record[0]), leaf, record[1], writer.where)
-            except (ValueError, RecursionError) as bad:
-                fail("V07", f"{writer.where}: {bad}")
-        if writer.torn:
-            notes.append(f"{writer.torn}: a record that was not written whole, or is being written")
-    records.settle()
+            records.take(record[0], record[1], writer.where)
+    for _, header, body, where in sorted(records.late, key=lambda each: each[0]):
+        records.read(header, "", body, where)
     count = records.count
     running = [name for name, session in records.sessions.items() if session["opened"]]
+    signed = f"{len(log.sizes)} checkpoints with equal roots signed by {log.vkey[0] if log.vkey else 'nobody'}"
+    begins = f", it begins with the saved one of {log.saved[0]} leaves" if log.saved else ""
     numbers = {
-        "V05": f"{log.size} leaves recomputed from their entries and equal to the journal's records; tiles equal; "
-        f"{len(log.sizes)} checkpoints with equal roots, signed by {log.vkey[0] if log.vkey else 'nobody'}"
-        + (f"; the log begins with the saved one of {log.saved[0]} leaves" if log.saved else ""),
+        "V05": f"{log.size} leaves equal to the records of the journal, tiles equal, {signed}{begins}",
         "V07": f"{count['records']} records of {len(records.chains)} writers in {count['epochs']} epochs, all linked",
-        "V08": f"{count['opened']} opened, {count['closed']} closed, {len(running)} open {running[:10]}; "
-        f"{count['beats']} heartbeats",
+        "V08": f"{count['opened']} opened, {count['closed']} closed, {len(running)} open; {count['beats']} heartbeats",
         "V09": f"{count['records']} bodies, all as their headers name them",
-        "V11": f"{count['decided']} statements decided, {count['finished']} ended, {count['forwarded']} forwarded, each "
-        f"behind its decision; {count['unended']} allowed ones of closed sessions have no end",
+        "V11": f"{count['decided']} statements decided, {count['finished']} ended, {count['forwarded']} forwarded",
     }
-    if count["records"] > integrated:
-        notes.append(f"{count['records'] - integrated} records are younger than the newest checkpoint")
+    notes += [f"session {name} is open: no record of its end yet" for name in running[:10]]
+    young = count["records"] - log.size
+    notes += [f"{young} younger records are not yet under a checkpoint"] if young > 0 else []
     return findings, numbers, notes
 
 
@@ -524,31 +475,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("data", help="the folder that holds journal and log")
     parser.add_argument("--checkpoint", metavar="FILE", help="a checkpoint saved earlier: the log must begin with it")
     parser.add_argument("--json", action="store_true", help="report as JSON")
+    options = parser.parse_args(argv)
     try:
-        options = parser.parse_args(argv)
-        if not any(os.path.isdir(os.path.join(options.data, name)) for name in ("journal", "log")):
-            parser.error(f"{options.data} is not a data folder: it holds neither journal nor log")
-        with open(options.checkpoint or os.devnull, "rb") as file:
-            saved = file.read() if options.checkpoint else None
-    except SystemExit as stop:
-        return int(stop.code or 0)
+        saved = Path(options.checkpoint).read_bytes() if options.checkpoint else None
     except OSError as error:
-        sys.stderr.write(f"verify.py: {error}\n")
-        return 2
+        parser.error(str(error))
+    if not Path(options.data, "journal").is_dir() and not Path(options.data, "log").is_dir():
+        parser.error(f"{options.data} is not a data folder: it holds neither journal nor log")
     findings, numbers, notes = verify(options.data, saved)
     failed = any(findings.values())
-    if options.json:
-        rows = [
-            {"check": name, "passed": not bad, "failures": bad, "text": numbers[name]} for name, bad in findings.items()
-        ]
-        report = {"passed": not failed, "checks": rows, "not_checked": notes, "not_shown": RESIDUAL}
-        sys.stdout.write(json.dumps(report, indent=2) + "\n")
-        return int(failed)
-    for name, title in CHECKS.items():
+    rows = [{"check": name, "failures": found, "text": numbers[name]} for name, found in findings.items()]
+    report = {"passed": not failed, "checks": rows, "not_checked": notes, "not_shown": RESIDUAL}
+    lines = [json.dumps(report, indent=2)] if options.json else []
+    for name, title in CHECKS.items() if not options.json else ():
         bad, more = findings[name][:3], len(findings[name]) - 3
         text = "; ".join(bad) + f"; {more} more" * (more > 0) if bad else numbers[name]
-        sys.stdout.write(f"{'FAIL' if bad else 'PASS'} {name} {title}: {text}\n")
-    sys.stdout.write("".join(f"NOT CHECKED {note}\n" for note in notes) + f"\n{RESIDUAL}\n")
+        lines.append(f"{'FAIL' if bad else 'PASS'} {name} {title}: {text}")
+    lines += [] if options.json else [*(f"NOT CHECKED {note}" for note in notes), "", RESIDUAL]
+    sys.stdout.write("\n".join(lines) + "\n")
     return int(failed)
 
 
