@@ -125,7 +125,7 @@ def tamper(stage: Stage, show: Show) -> None:
 def copied(stage: Stage) -> Path:
     """Copy the data of the running gateway: first the log, then the journal, which holds at least what it tells of."""
     copy = stage.sandbox.folder("copy") / "data"
-    script = 'mkdir "$2" && cp -a "$1/log" "$2" && cp -an "$1/." "$2"'
+    script = 'mkdir "$2" && cp -a "$1/log" "$2" && cp -a "$1/journal" "$2"'
     done = stage.sandbox.run(["sh", "-c", script, "sh", stage.gateway.data, copy], folder=copy.parent)
     if done.returncode:
         raise RuntimeError(f"the copy failed: {done.stderr}")

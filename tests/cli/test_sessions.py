@@ -44,6 +44,7 @@ ALLOWED: dict[str, Any] = {
     "error_text": None,
     "rows": 1,
     "duration_us": 5_000_000,
+    "finished_at": "2026-01-31T09:00:09.000000Z",
 }
 DENIED = ALLOWED | {
     "number": 2,
@@ -130,6 +131,17 @@ def test_a_replay_is_in_the_order_of_time() -> None:
         (2, "#2"),
         (6, "#1"),
         (30, "closed:"),
+    ]
+
+
+def test_an_outcome_is_never_later_than_its_record_nor_behind_the_end() -> None:
+    quick = ALLOWED | {"finished_at": "2026-01-31T09:00:01.500000Z"}
+    closed = ABOUT | {"closed_at": "2026-01-31T09:00:01.500000Z"}
+    assert [moment.text.split()[0] for moment in sessions.timeline(closed, [quick])] == [
+        "opened",
+        "#1",
+        "#1",
+        "closed:",
     ]
 
 

@@ -55,7 +55,6 @@ from vestibule.stores.database import open_database
 from vestibule.stores.index import SessionIndex
 from vestibule.stores.log import LogStore
 from vestibule.stores.logins import LoginStore
-from vestibule.stores.segments import Journal
 from vestibule.stores.unfinished import UnfinishedStore
 from vestibule.vault import Vault
 

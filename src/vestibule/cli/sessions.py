@@ -6,11 +6,12 @@ What comes from sessions (SQL, names, errors) is made printable before it reache
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 from rich.console import Console
@@ -27,6 +28,8 @@ PAGE: Final = 200
 #: A silence is not replayed longer than this, however slow.
 LONGEST_PAUSE: Final = 10.0
 WIDEST: Final = 200
+#: Columns of a table that goes into a pipe or file.
+PIPE_WIDTH: Final = 320
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Id = Annotated[str, typer.Argument(metavar="SESSION", help="Its id, or the first four digits or more.")]
@@ -53,7 +56,7 @@ def list_sessions(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    Console().print(_session_table(rows) if rows else "No session matches.")
+    _console().print(_session_table(rows) if rows else "No session matches.")
 
 
 @app.command(epilog=example("vestibule sessions show 3c77dd78"))
@@ -64,7 +67,7 @@ def show(session: Id, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps({**about, "statements": rows}, indent=2))
         return
-    console = Console(highlight=False)
+    console = _console()
     for line in _heading(about):
         console.print(line)
     console.print(_statement_table(rows) if rows else "No statement was run.")
@@ -85,7 +88,7 @@ def replay(
     if as_json:
         typer.echo(json.dumps([{"at_us": event.at_us, "text": event.text} for event in events], indent=2))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = _console()
     for line in _heading(about):
         console.print(line)
     before = 0
@@ -160,7 +163,7 @@ def timeline(about: Row, rows: Sequence[Row]) -> list[Moment]:
     found = [Moment(0, f"opened by {about['name']}", f"[bold]opened[/bold] by {_shown(about['name'])}")]
     for row in rows:
         at = _since(opened, row["decided_at"])
-        found += [_decision(at, row), *_outcome(at, row)]
+        found += [_decision(at, row), *_outcome(_ended(opened, at, row), row)]
     if about["closed_at"] is not None:
         at = _since(opened, about["closed_at"])
         found.append(Moment(at, f"closed: {about['cause']}", f"[bold]closed[/bold]: {_shown(about['cause'])}"))
@@ -180,12 +183,18 @@ def _decision(at: int, row: Row) -> Moment:
     )
 
 
+def _ended(opened: datetime, at: int, row: Row) -> int:
+    """Say when a statement ended: its record may be younger, for it waits for the next one; never is it older."""
+    recorded = at if row["finished_at"] is None else max(at, _since(opened, row["finished_at"]))
+    return min(at + (row["duration_us"] or 0), recorded)
+
+
 def _outcome(at: int, row: Row) -> Iterator[Moment]:
     if row["outcome"] is None or row["decision"] != "allow":
         return
     text = f"#{row['number']} {_ending(row)}"
     colour = "green" if row["outcome"] == "ok" else "yellow"
-    yield Moment(at + (row["duration_us"] or 0), text, f"[{colour}]{_shown(text)}[/{colour}]")
+    yield Moment(at, text, f"[{colour}]{_shown(text)}[/{colour}]")
 
 
 def _ending(row: Row) -> str:
@@ -198,6 +207,11 @@ def _ending(row: Row) -> str:
 
 
 # --- what people see -------------------------------------------------------------------------------------------------
+
+
+def _console() -> Console:
+    """Write to the terminal in its width; to a pipe or file without cutting a line."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def _heading(about: Row) -> Iterator[str]:
@@ -216,8 +230,10 @@ def _heading(about: Row) -> Iterator[str]:
 
 def _session_table(rows: Sequence[Row]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("SESSION", "WHO", "OPENED (UTC)", "FROM", "TARGET", "STATEMENTS", "DENIED", "ENDED"):
-        table.add_column(name, overflow="fold", justify="right" if name in ("STATEMENTS", "DENIED") else "left")
+    for name in ("SESSION", "WHO", "OPENED (UTC)", "FROM", "TARGET", "RUN", "DENIED", "ENDED"):
+        is_short = name in ("SESSION", "OPENED (UTC)", "RUN", "DENIED")
+        justify: Literal["left", "right"] = "right" if name in ("RUN", "DENIED") else "left"
+        table.add_column(name, overflow="fold", no_wrap=is_short, justify=justify)
     for row in rows:
         table.add_row(
             row["session"][:8],
@@ -235,7 +251,7 @@ def _session_table(rows: Sequence[Row]) -> Table:
 def _statement_table(rows: Sequence[Row]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", show_lines=False)
     for name in ("#", "AT (UTC)", "DECISION", "OUTCOME", "STATEMENT"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name in ("#", "AT (UTC)"))
     for row in rows:
         allowed = row["decision"] == "allow"
         decision = "allow" if allowed else f"[red]deny[/red] ({_shown(row['rule'])})"
