@@ -26,6 +26,7 @@ from tests.support.gateway import TARGET, Gateway, GatewayFactory
 from tests.support.postgres import PostgresFactory, PostgresServer
 from tests.support.providers import LightProvider
 from tests.support.sandbox import Sandbox
+from vestibule.evidence import verify
 from vestibule.evidence.segment import read_frames
 
 WRITERS = 4
@@ -144,6 +145,8 @@ def run(rounds: int, seed: int, show: bool = True) -> tuple[int, int, int]:
         load.stop()
         gateway.stop()
         found, kept = executed(server, mark), recorded(gateway.data)
+        if verify.main([str(gateway.data)]) != 0:
+            raise RuntimeError("the evidence does not verify after the kills")
         lost = set(load.answered) - found
         factory.close()
         provider.stop()
