@@ -33,6 +33,7 @@ _AT_ONCE: Final = 64
 _PAUSE: Final = 0.1
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 STARTUP_TIMEOUT: Final = "startup timeout"
+EVICTED: Final = "too many connections wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +155,11 @@ class Listener:
             is_handed_over = await self._open(visit, slot)
         except OpeningFailed as error:
             log.info("opening_failed", ip=visit.client.ip, cause=error.cause)
-            if not visit.is_evicted:
-                self._reception.turned_away(Refused(error.cause), visit.client)
+            self._reception.turned_away(Refused(error.cause), visit.client)
+        except asyncio.CancelledError:
+            if visit.is_evicted:
+                self._reception.turned_away(Refused(EVICTED), visit.client)
+            raise
         except Exception as error:  # noqa: BLE001 - whatever one connection does, the others go on
             log.error("opening_broke", ip=visit.client.ip, error=type(error).__name__)
         finally:
