@@ -13,6 +13,7 @@ from demo.show import SHOWN_LINES, Show
 from demo.stage import Stage
 from tests.support.clients import Outcome
 from tests.support.gateway import TARGET, token_in
+from tests.support.waiting import wait_for
 
 #: As much of a verification as fits the screen: the checks, not the page about its limits.
 VERDICTS: Final = 8
@@ -58,6 +59,10 @@ def query(stage: Stage, show: Show) -> None:
     show.check("at the database it is the gateway's account, whose password nobody has", "vestibule_rw" in done.output)
     reached = stage.server.statements(mark)
     show.check("the database's own log shows this very statement", f"{QUERY};" in reached)
+    show.command("cp DATA/log/checkpoint saved.txt      # the signed state of the log, kept elsewhere")
+    published = stage.gateway.data / "log" / "checkpoint"
+    wait_for(published.exists, "the first checkpoint")
+    shutil.copyfile(published, saved_checkpoint(stage))
 
 
 def drop(stage: Stage, show: Show) -> None:
@@ -106,7 +111,8 @@ def replay(stage: Stage, show: Show) -> None:
 
 def verify(stage: Stage, show: Show) -> None:
     """Check the evidence with the verifier that auditors get."""
-    done = told(stage, show, AUDITOR, "evidence", "verify", stage.gateway.data, lines=VERDICTS)
+    saved = ("--checkpoint", saved_checkpoint(stage))
+    done = told(stage, show, AUDITOR, "evidence", "verify", stage.gateway.data, *saved, lines=VERDICTS)
     show.check("every check passes", done.status == 0 and "FAIL" not in done.output)
 
 
@@ -143,6 +149,11 @@ STEPS: Final[Sequence[Step]] = (
     Step("The evidence verifies", "Offline, with Python's standard library alone.", verify),
     Step("One flipped byte is found", "In a copy: nobody can change what was recorded unseen.", tamper),
 )
+
+
+def saved_checkpoint(stage: Stage) -> Path:
+    """Where a checkpoint is kept that the gateway cannot reach any more."""
+    return stage.sandbox.root / "saved.txt"
 
 
 def through(stage: Stage, show: Show, token: str, *lines: str) -> Outcome:
