@@ -31,10 +31,10 @@ class Guard:
         self._signer = signer
         self._proven: set[tuple[int, bytes]] = set()
 
-    def check(self, size: int, hashes: Hashes) -> None:
-        """Raise `RolledBack` unless the tree of `size` leaves begins with every tree that is known."""
+    def check(self, size: int, hashes: Hashes, *more: Known) -> None:
+        """Raise `RolledBack` unless the tree of `size` leaves begins with every tree that is known, and with `more`."""
         # A tree that only grows keeps what was proven of it once.
-        fresh = [each for each in self._known() if (each.size, each.root) not in self._proven]
+        fresh = [each for each in (*self._known(), *more) if (each.size, each.root) not in self._proven]
         check_rollback(size, hashes, fresh)
         self._proven.update((each.size, each.root) for each in fresh)
 

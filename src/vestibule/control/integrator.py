@@ -31,6 +31,7 @@ from vestibule.evidence.errors import EvidenceFormatError, RolledBack
 from vestibule.evidence.log import (
     Grown,
     Integrated,
+    Known,
     LogState,
     Row,
     integrate,
@@ -159,9 +160,11 @@ class Integrator:
 
     async def integrated(self) -> int:
         """Return once everything that is durable now is in the log; gives the size of the tree."""
-        while await self._integrate_once():
+        moved = 1
+        while moved:
             if len(self._fresh) >= BACKLOG:
                 await self.publish_now()
+            moved = await self._integrate_once()
         return self.size
 
     async def publish_now(self) -> int:
@@ -375,7 +378,8 @@ class Integrator:
         return Grown(TileHashes(self.published_size, self._folder.read), self.published_size, self._fresh, self._tiles)
 
     def _check(self) -> None:
-        self._guard.check(self.size, self._hashes())
+        database = Known("the state database", self.published_size, self._published.root())
+        self._guard.check(self.size, self._hashes(), database)
 
     # --- faults
 

@@ -74,7 +74,10 @@ class Journals:
     def take(self, entry: bytes) -> Found:
         """Give the next record of the writer of `entry`, which it must be."""
         node = decode_header(entry).node
-        found = next(iter(self.tail(node).read(1)), None)
+        try:
+            found = next(iter(self.tail(node).read(1)), None)
+        except FileNotFoundError:
+            found = None
         if found is None or found.header != entry:
             raise RolledBack(f"the journal of {node} does not hold what was published of it; nothing is signed")
         return found
