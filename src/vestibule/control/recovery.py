@@ -112,5 +112,5 @@ def _crashed(session: OpenSession, now: Instant) -> dict[str, Json]:
         "bytes_to_client": session.bytes_to_client,
         "last_sn": session.last_sn,
         "recording_complete": False,
-        "gaps": [{"from": stamp(session.last_at), "to": stamp(now), "cause": "crash"}],
+        "gaps": [{"from": stamp(session.last_at), "to": stamp(max(now, session.last_at)), "cause": "crash"}],
     }
