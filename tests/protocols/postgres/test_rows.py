@@ -166,3 +166,10 @@ def test_a_long_row_that_passes_would_have_been_walked_as_well(values, data):
         walked = False
     assert passes == walked
     assert not passes or end == len(row)
+
+
+def test_a_long_row_that_leaves_no_place_for_its_last_field_is_refused():
+    row = bytearray(encode(pg.DataRow((b"x", None))))
+    row[ROW_HEADER : ROW_HEADER + 4] = (5).to_bytes(4)
+    with pytest.raises(TargetProtocolError):
+        LongRow(len(row) - 1, 2).advance(bytes(row), ROW_HEADER, len(row))

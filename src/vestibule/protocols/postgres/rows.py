@@ -101,7 +101,8 @@ class LongRow:
         return offset
 
     def _begin(self, length: int) -> None:
-        if not -1 <= length <= self._left - 4:
+        # The lengths of the fields behind it have their place too.
+        if length < -1 or max(length, 0) > self._left - 4 * self._fields:
             raise TargetProtocolError("a row's fields are longer than its frame")
         self._fields -= 1
         self._field = max(length, 0)
