@@ -111,6 +111,35 @@ async def test_a_writer_that_lives_is_left_alone(site: Site) -> None:
         assert await recovery.recover(["n1.w0"]) == Recovered(1, 0)
 
 
+async def test_a_writer_whose_chain_has_stopped_is_left_alone(site: Site) -> None:
+    site.write([access(ADA), opened(ADA)])
+    async with site.integrator() as log:
+        await log.publish_now()
+    site.write([closed(ADA)])
+    site.stop_writer()
+    (site.data / "journal" / "n1.w0" / "1-0.seg").unlink()
+    async with site.integrator() as log, site.database() as engine:
+        assert "n1.w0" in log.faults
+        assert await site.recovery(engine, log).recover() == Recovered()
+    assert said(site, Kind.SESSION_CLOSED) == []
+
+
+async def test_in_a_log_that_was_rolled_back_nothing_is_recovered(site: Site, tmp_path: Path) -> None:
+    site.write([access(ADA), opened(ADA)])
+    async with site.integrator() as log:
+        await log.publish_now()
+    site.copy_database(tmp_path / "backup")
+    site.write([closed(ADA)])
+    async with site.integrator() as log:
+        await log.publish_now()
+    site.stop_writer()
+    site.restore_database(tmp_path / "backup")
+    async with site.integrator() as log, site.database() as engine:
+        assert log.rolled_back is not None
+        assert await site.recovery(engine, log).recover() == Recovered()
+    assert said(site, Kind.SESSION_CLOSED) == []
+
+
 async def test_a_session_that_ended_needs_no_recovery(site: Site) -> None:
     site.write([access(ADA), opened(ADA), decided(ADA, 1, "deny"), finished(ADA, 1, "refused"), closed(ADA, 1)])
     site.stop_writer()

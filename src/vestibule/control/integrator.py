@@ -120,8 +120,7 @@ class Integrator:
         self._reported: set[str] = set()
         self._unsigned_since: float | None = None
         self._next_publication = 0.0
-        #: Why nothing is integrated or signed, or None.
-        self.rolled_back: str | None = None
+        self._rolled_back: str | None = None
 
     @property
     def size(self) -> int:
@@ -132,6 +131,11 @@ class Integrator:
     def published_size(self) -> int:
         """Leaves of the newest signed tree."""
         return self._published.size
+
+    @property
+    def rolled_back(self) -> str | None:
+        """Say why nothing is integrated or signed; None while it is."""
+        return self._rolled_back
 
     @property
     def faults(self) -> dict[str, str]:
@@ -407,7 +411,7 @@ class Integrator:
             self._stop("rolled_back", str(error))
 
     def _stop(self, fault: str, reason: str) -> None:
-        self.rolled_back = reason
+        self._rolled_back = reason
         log.critical("log_stopped", fault=fault, reason=reason)
         self._journal.append([self._fault(fault, reason)])
 

@@ -3,12 +3,13 @@
 1. What ran is `unknown`: the target may have done it. Then the session is closed, with a gap from its last record on.
 2. It is found in the log, and what is written here is in the log before it is looked for again: nothing is ended twice,
    however often this runs and wherever it is cut off.
-3. A writer that lives is left alone.
+3. A writer that lives is left alone. So is one whose chain has stopped, and all of them when the log has: what it says
+   is open may have ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -29,6 +30,16 @@ BATCH: Final = 256
 class Log(Protocol):
     """The integrated log."""
 
+    @property
+    def rolled_back(self) -> str | None:
+        """Say why the log has stopped, if it has."""
+        ...
+
+    @property
+    def faults(self) -> Mapping[str, str]:
+        """Say which chains have stopped."""
+        ...
+
     def integrated(self) -> Awaitable[int]:
         """Return once everything that is durable now is in the log."""
         ...
@@ -36,6 +47,11 @@ class Log(Protocol):
 
 class OwnJournal(Protocol):
     """The control process's own journal."""
+
+    @property
+    def node(self) -> str:
+        """Name its writer."""
+        ...
 
     def commit(self, *records: Record) -> Awaitable[tuple[Written, ...]]:
         """Return once records are durable."""
@@ -72,8 +88,7 @@ class Recovery:
         Raises `EvidenceUnavailable` if it cannot be recorded, and whatever keeps the log from being read.
         """
         await self._integrator.integrated()
-        chosen = await self._unfinished.writers() if writers is None else writers
-        sessions = await self._unfinished.sessions([each for each in chosen if not is_written(self._folder / each)])
+        sessions = await self._unfinished.sessions(await self._dead(writers))
         records = [record for session in sessions for record in ends(session, self._clock())]
         for start in range(0, len(records), BATCH):
             await self._own.commit(*records[start : start + BATCH])
@@ -82,6 +97,14 @@ class Recovery:
         if sessions:
             log.warning("sessions_recovered", sessions=recovered.sessions, statements=recovered.statements_unknown)
         return recovered
+
+    async def _dead(self, writers: Collection[str] | None) -> list[str]:
+        """Choose the writers whose records are all in the log and that write no more."""
+        stopped = self._integrator.faults
+        if self._integrator.rolled_back is not None or self._own.node in stopped:
+            return []
+        chosen = await self._unfinished.writers() if writers is None else writers
+        return [each for each in chosen if each not in stopped and not is_written(self._folder / each)]
 
 
 def ends(session: OpenSession, now: Instant) -> Iterator[Record]:
