@@ -55,8 +55,9 @@ def test_a_denial_tells_rule_reason_and_hint_and_a_detail_for_programs():
     }
 
 
-def test_a_denial_may_carry_a_code_of_its_own():
-    assert errors.refusal_of(DENY, "54000", "s", 1).text("C") == "54000"
+def test_a_denial_with_a_code_of_its_own_is_not_laid_to_a_rule():
+    message = errors.refusal_of(DENY, "54000", "s", 1)
+    assert (message.text("C"), message.text("M")) == ("54000", "Drop by migration.")
 
 
 def test_a_hint_that_there_is_not_is_left_out():

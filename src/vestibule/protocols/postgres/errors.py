@@ -32,7 +32,8 @@ def refusal_of(decision: Deny, code: str, session: str, statement: int) -> Error
     """Tell which rule denied a statement; a program finds rule, session and statement in the detail."""
     rule = decision.rule.name
     detail = _detail(rule, session, statement)
-    text = wording.denied(rule, decision.reason)
+    # A code of its own has what never travels, whatever the policy says: its reason speaks for itself.
+    text = decision.reason if code else wording.denied(rule, decision.reason)
     return ErrorResponse(_fields("ERROR", code or INSUFFICIENT_PRIVILEGE, text, detail, decision.hint))
 
 
