@@ -188,8 +188,8 @@ class Limits(Strict):
     """Bounds of one data process."""
 
     sessions: int = Field(default=1000, ge=1, le=1_000_000)
-    pending: int = Field(default=1000, ge=1, le=1_000_000)
-    pending_per_address: int = Field(default=50, ge=1, le=1_000_000)
+    pending: int = Field(default=2000, ge=1, le=1_000_000)
+    pending_per_address: int = Field(default=500, ge=1, le=1_000_000)
     startup_timeout: Annotated[float, _seconds(1, 300)] = 10.0
     dial_timeout: Annotated[float, _seconds(1, 300)] = 10.0
     bind_bytes: Annotated[Size, _bytes(64 * _KIB, _GIB)] = 64 * _MIB
