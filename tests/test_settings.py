@@ -83,8 +83,8 @@ def test_what_is_left_out_has_the_documented_default(folder: Path) -> None:
     assert (settings.origin, settings.log.publish_every) == ("vestibule.example/vestibule", 5.0)
     assert settings.limits.model_dump() == {
         "sessions": 1000,
-        "pending": 1000,
-        "pending_per_address": 50,
+        "pending": 2000,
+        "pending_per_address": 500,
         "startup_timeout": 10.0,
         "dial_timeout": 10.0,
         "bind_bytes": 64 * 2**20,
