@@ -107,6 +107,22 @@ async def test_a_genesis_that_a_crash_kept_from_the_log_is_not_recorded_twice(si
     assert len(stored(site.data / "journal" / CONTROL)) == 1
 
 
+async def test_a_genesis_that_cannot_be_found_now_is_not_recorded_a_second_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site.integrator():
+        pass
+    site.delete_database()
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+
+    monkeypatch.setattr(LogStore, "add", refuse)
+    async with site.integrator():
+        pass
+    assert len(stored(site.data / "journal" / CONTROL)) == 1
+
+
 async def test_a_frame_that_is_half_written_is_not_read_and_is_read_once_it_is_whole(site: Site) -> None:
     site.write([access(UUID(int=1)), opened(UUID(int=1))])
     first, second = stored(site.data / "journal" / "n1.w0")

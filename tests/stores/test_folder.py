@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vestibule.stores.disk import Disk
-from vestibule.stores.folder import RESERVE, SMALLEST_SEGMENT, SPARE, Folder, JournalInUse, Segment
+from vestibule.stores.folder import RESERVE, SMALLEST_SEGMENT, SPARE, Folder, JournalInUse, Segment, is_written
 from vestibule.stores.segment_file import SegmentFile, Survey
 
 SIZE = 1 << 20
@@ -145,13 +145,29 @@ def test_a_file_that_is_not_at_its_path_any_more_takes_nothing(folder: Folder) -
     segment.close()
 
 
-def test_a_folder_that_was_replaced_is_not_ours(folder: Folder) -> None:
-    assert folder.is_ours
-    folder.path.rename(folder.path.with_name("elsewhere"))
-    assert not folder.is_ours
+def test_a_folder_that_was_replaced_or_lost_its_lock_is_not_ours(folder: Folder) -> None:
+    folder.confirm()
+    moved = folder.path.with_name("elsewhere")
+    folder.path.rename(moved)
+    with pytest.raises(FileNotFoundError):
+        folder.confirm()
     folder.path.mkdir()
     (folder.path / "lock").touch()
-    assert not folder.is_ours
+    with pytest.raises(FileNotFoundError):
+        folder.confirm()
+    (folder.path / "lock").unlink()
+    folder.path.rmdir()
+    moved.rename(folder.path)
+    folder.confirm()
+
+
+def test_whether_somebody_writes_is_told_by_the_lock(folder: Folder, tmp_path: Path) -> None:
+    assert is_written(folder.path)
+    assert not is_written(tmp_path / "nowhere")
+    other = Folder(tmp_path / "other", Disk(), SIZE, SIZE)
+    other.release()
+    assert not is_written(other.path)
+    Folder(other.path, Disk(), SIZE, SIZE).release()
 
 
 def test_cutting_leaves_what_is_whole_writes_its_last_batch_again_and_seals_it(folder: Folder) -> None:

@@ -146,7 +146,8 @@ class Integrator:
         """Take up the log where it was left, or read it back from its files if the state database is new."""
         await self._alone(self._take_up)
         await self._attempt(self.integrated)
-        if self.rolled_back is None and not self._has_genesis:
+        # Only where everything could be read it is certain that there is none.
+        if not (self._has_genesis or self.rolled_back or self.faults or self._reason):
             await self._journal.commit(self._genesis())
             await self._attempt(self.integrated)
 

@@ -93,6 +93,7 @@ class Folder:
         self._sizes = {SPARE: _whole_units(segment_bytes), RESERVE: _whole_units(reserve_bytes)}
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._number = os.fstat(self._lock).st_ino
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -105,14 +106,14 @@ class Folder:
         """Let another process write."""
         os.close(self._lock)
 
-    @property
-    def is_ours(self) -> bool:
-        """Whether the path still leads to the folder whose lock is held."""
+    def confirm(self) -> None:
+        """Raise FileNotFoundError unless the path still leads to the lock that is held, which keeps others out."""
         try:
-            there = (self.path / "lock").stat()
+            there = (self.path / "lock").stat().st_ino
         except OSError:
-            return False
-        return there.st_ino == os.fstat(self._lock).st_ino
+            there = -1
+        if there != self._number:
+            raise FileNotFoundError("the journal's folder or its lock was removed or replaced")
 
     def has(self, name: str) -> bool:
         """Tell whether `spare` or `reserve` is there."""

@@ -176,6 +176,7 @@ class Writer:
         half = self._segment.capacity // 2
         had_room = self._segment.room >= half
         try:
+            self._folder.confirm()
             self._segment.append(draft.data())
         except OSError as error:
             self._fail(draft, tickets, error)
@@ -311,8 +312,7 @@ class Writer:
         self.down = self._lost = None
 
     def _read_back(self, lost: _Lost) -> None:
-        if not self._folder.is_ours:
-            raise EvidenceUnavailable("the journal's folder was removed or replaced")
+        self._folder.confirm()
         end = find_end(self._folder, self._chain.node)
         leaves = [self._chain.prev, *(encoded.leaf for encoded in lost.draft.encoded)]
         if end.leaf not in leaves:
