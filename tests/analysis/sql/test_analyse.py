@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.analysed import does, only, parsed, worst
@@ -210,7 +210,6 @@ def mutated(draw: st.DrawFn) -> bytes:
     return text.encode()
 
 
-@settings(max_examples=400)
 @given(st.one_of(st.binary(max_size=100), mutated(), mutated(), mutated()))
 def test_whatever_the_text_the_answer_is_well_formed(text: bytes) -> None:
     result = analyse(text, EMPTY)

@@ -47,11 +47,7 @@ def test_a_catalog_arrives_as_it_was_sent() -> None:
     assert decode_catalog(encode_catalog(Catalog())) == Catalog()
 
 
-@given(
-    st.one_of(
-        st.binary(max_size=60), st.recursive(st.none() | st.integers() | st.text(), st.lists).map(repr).map(str.encode)
-    )
-)
+@given(st.one_of(st.binary(max_size=60), st.lists(st.integers(), max_size=5).map(repr).map(str.encode)))
 def test_what_is_no_answer_is_garbled(data: bytes) -> None:
     with pytest.raises(Garbled):
         decode_answer(data)

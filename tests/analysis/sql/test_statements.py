@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from postgast.pg_query_pb2 import DESCRIPTOR, Node
 
 from tests.support.analysed import does, only
+from vestibule.analysis.sql import settings
 from vestibule.analysis.sql.actions import ACTIONS
 from vestibule.analysis.sql.statements import TABLE
 from vestibule.analysis.sql.visit import PLAIN
@@ -303,3 +307,44 @@ def test_what_is_left_of_the_statement_is_visited() -> None:
 def test_a_statement_that_is_not_understood_says_so() -> None:
     assert not only("DO 'x'").understood
     assert only("DELETE FROM t").understood
+
+
+PAGE = (Path(__file__).parents[3] / "docs/reference/statements.md").read_text()
+
+
+def documented(heading: str) -> list[tuple[list[str], str]]:
+    """Read a table of the page: the statements of the first column, and the second column."""
+    lines = PAGE.split(heading)[1].split("\n\n")[0].strip().splitlines()[1:]
+    rows = [line.strip("| ").rsplit(" | ", 1) for line in lines]
+    return [(re.findall(r"`([^`]+)`", first), second) for first, second in rows]
+
+
+@pytest.mark.parametrize(
+    ("text", "impact"),
+    [(text, impact) for texts, impact in documented("| statement | impact |\n") for text in texts],
+)
+def test_every_example_of_the_reference_has_the_impact_beside_it(text: str, impact: str) -> None:
+    assert only(text).refusal is None
+    assert only(text).impact.word == impact
+
+
+@pytest.mark.parametrize(("texts", "operations"), documented("| statement | operations |\n"))
+def test_every_example_of_the_reference_has_the_operations_beside_it(texts: list[str], operations: str) -> None:
+    assert does(texts[0]) == re.findall(r"`([^`]+)`", operations)
+
+
+@pytest.mark.parametrize(("names", "values"), documented("| setting | values |\n"))
+def test_every_setting_of_the_reference_may_be_set_as_it_says(names: list[str], values: str) -> None:
+    for name in names:
+        if values == "any" and "..." not in name and name != "default_":
+            assert settings.judge(name, "x") is None
+        elif name in settings.RESTRICTED:
+            assert settings.judge(name, "x y") is not None
+            good = re.findall(r"`([^`$]+)`", values) or ["public"]
+            assert [value for value in good if settings.judge(name, value) is not None] == []
+
+
+def test_the_reference_names_every_restricted_setting() -> None:
+    named = {name for names, _ in documented("| setting | values |\n") for name in names}
+
+    assert set(settings.RESTRICTED) | settings.PEOPLE <= named

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import Final
 
-from vestibule.analysis.sql import nodes, parser, special
+from vestibule.analysis.sql import parser, special
 from vestibule.analysis.sql.actions import ACTIONS
 from vestibule.analysis.sql.catalog import Catalog
 from vestibule.analysis.sql.parser import Node, small
@@ -44,33 +44,39 @@ def analyse(text: bytes, catalog: Catalog) -> Parsed | Unsupported:
     spans = parser.literals(text)
     analyses: list[Analysis] = []
     for tree in trees:
-        start = tree.get("stmt_location", 0)
-        end = start + tree["stmt_len"] if "stmt_len" in tree else len(text)
-        kind, node = next(iter(tree["stmt"].items()))
-        visit = _visit(kind, node, catalog)
+        visit = _visit(tree, catalog)
         operations = _operations(visit)
         if len(operations) > OPERATIONS:
             return Unsupported("54001", f"vestibule: a statement of more than {OPERATIONS} operations", _PARTS)
-        analyses.append(
-            Analysis(
-                kind=kind,
-                operations=operations,
-                start=start,
-                end=end,
-                literals=spans if len(trees) == 1 else _between(spans, start, end),
-                understood=all(operation.impact is not Impact.UNKNOWN for operation in operations),
-                names=tuple(visit.names),
-                settings=tuple(visit.settings),
-                refusal=visit.refusal,
-                fingerprint=parser.fingerprint(text if len(trees) == 1 else text[start:end]),
-                bound_settings=tuple(visit.bound),
-            )
-        )
-        catalog = _after(kind, node, catalog)
+        start = tree.get("stmt_location", 0)
+        end = start + tree["stmt_len"] if "stmt_len" in tree else len(text)
+        own = (text, spans) if len(trees) == 1 else (text[start:end], _between(spans, start, end))
+        analyses.append(_analysis(visit, operations, Span(start, end), *own))
+        if visit.made:
+            catalog = replace(catalog, user_functions=catalog.user_functions.union(visit.made))
     return Parsed(tuple(analyses))
 
 
-def _visit(kind: str, node: Node, catalog: Catalog) -> Visit:
+def _analysis(
+    visit: Visit, operations: tuple[Operation, ...], place: Span, text: bytes, literals: tuple[Span, ...]
+) -> Analysis:
+    return Analysis(
+        kind=visit.kind,
+        operations=operations,
+        start=place.start,
+        end=place.end,
+        literals=literals,
+        understood=all(operation.impact is not Impact.UNKNOWN for operation in operations),
+        names=tuple(visit.names),
+        settings=tuple(visit.settings),
+        refusal=visit.refusal,
+        fingerprint=parser.fingerprint(text),
+        bound_settings=tuple(visit.bound),
+    )
+
+
+def _visit(tree: Node, catalog: Catalog) -> Visit:
+    kind, node = next(iter(tree["stmt"].items()))
     visit = Visit(kind, catalog, ACTIONS)
     try:
         if kind == "VariableSetStmt":
@@ -99,16 +105,6 @@ def _between(spans: tuple[Span, ...], start: int, end: int) -> tuple[Span, ...]:
         span if start <= span.start and span.end <= end else Span(max(span.start, start), min(span.end, end))
         for span in spans[first:last]
     )
-
-
-def _after(kind: str, node: Node, catalog: Catalog) -> Catalog:
-    """Give the catalog as it is for what follows in the same text."""
-    made: tuple[str, ...] = ()
-    if kind == "CreateFunctionStmt":
-        made = nodes.strings(node["funcname"])[-1:]
-    elif kind == "RenameStmt":
-        made = (node["newname"],)
-    return replace(catalog, user_functions=catalog.user_functions.union(made)) if made else catalog
 
 
 class Analyst:

@@ -52,7 +52,7 @@ def judge(name: str, value: str | None) -> Unsupported | None:
     key = name.lower()
     if key in PEOPLE or key in FREE or _FAMILIES.fullmatch(key) is not None:
         return None
-    check = _RESTRICTED.get(key)
+    check = RESTRICTED.get(key)
     if check is None:
         return Unsupported(
             "42501", f'vestibule: "{_cut(name)}" may not be set in this session', f"May be set: {_SPOKEN}."
@@ -104,7 +104,8 @@ def _path(value: str) -> str | None:
     return None
 
 
-_RESTRICTED: Final[Mapping[str, Callable[[str], str | None]]] = {
+#: What is allowed of a setting's values: says what is, if the value is not.
+RESTRICTED: Final[Mapping[str, Callable[[str], str | None]]] = {
     "client_encoding": _encoding,
     "standard_conforming_strings": _conforming,
     "client_min_messages": _level,

@@ -30,7 +30,7 @@ _TRANSACTIONS: Final[Mapping[str, tuple[str, Impact]]] = {
 _OFF: Final = frozenset({"off", "false", "0"})
 _BY_ROW: Final[Mapping[str, Action]] = {
     kind: statement(kind)
-    for kind in ("InsertStmt", "MergeStmt", "AlterTableStmt", "CreateFunctionStmt", "ExecuteStmt", "CreateStmt")
+    for kind in ("InsertStmt", "MergeStmt", "AlterTableStmt", "CreateFunctionStmt", "ExecuteStmt", "RenameStmt")
 }
 
 
@@ -136,8 +136,16 @@ def create_as(visit: Visit, node: Node, _: Scope) -> Tree | None:
 def create_function(visit: Visit, node: Node, scope: Scope) -> Tree | None:
     """CREATE FUNCTION has a verb of its own besides, for a policy that lets people make tables but no code."""
     rest = _BY_ROW["CreateFunctionStmt"](visit, node, scope)
-    visit.note("create function", nodes.spelled(nodes.strings(node["funcname"])), Impact.SCHEMA)
+    name = nodes.strings(node["funcname"])
+    visit.note("create function", nodes.spelled(name), Impact.SCHEMA)
+    visit.made.append(name[-1])
     return rest
+
+
+def rename(visit: Visit, node: Node, scope: Scope) -> Tree | None:
+    """ALTER .. RENAME; what gets a new name may be a function."""
+    visit.made.append(node["newname"])
+    return _BY_ROW["RenameStmt"](visit, node, scope)
 
 
 def create_foreign_table(visit: Visit, node: Node, _: Scope) -> Tree | None:
@@ -247,6 +255,7 @@ SPECIAL: Final[Mapping[str, Action]] = {
     "DiscardStmt": discard,
     "CallStmt": call,
     "CreateFunctionStmt": create_function,
+    "RenameStmt": rename,
     "CreateForeignTableStmt": create_foreign_table,
     "CreateTableAsStmt": create_as,
     "AlterTableStmt": alter_table,

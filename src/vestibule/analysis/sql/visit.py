@@ -71,6 +71,7 @@ class Visit:
         "is_planned_only",
         "kind",
         "leaves_the_catalogs",
+        "made",
         "names",
         "refusal",
         "settings",
@@ -83,6 +84,8 @@ class Visit:
         self.actions = actions
         self.found: dict[tuple[str, str], Impact] = {}
         self.names: list[str] = []
+        #: Names of functions that there are from now on.
+        self.made: list[str] = []
         self.settings: list[tuple[str, str | None]] = []
         self.bound: list[tuple[str, int]] = []
         self.refusal: Unsupported | None = None
