@@ -324,3 +324,24 @@ def test_a_violation_closes_both_sides_and_says_what_it_was(said):
     assert play.closed == "protocol_error"
     assert play.bytes[Side.TARGET].endswith(written(pg.Terminate()))
     assert play.attempted[-1].members["cause"] == "protocol_error"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pg.Parse("n" * 64, b"SELECT 1"),
+        pg.Parse("\u00e9" * 32, b"SELECT 1"),
+        pg.Bind("n" * 64, ""),
+        pg.Close("S", "n" * 64),
+        pg.Close("P", "n" * 64),
+    ],
+)
+def test_names_that_the_server_would_cut_are_refused(message):
+    play = session()
+    play.client(pg.Parse("", b"SELECT 1"), pg.Sync())
+    play.target(pg.ParseComplete(), IDLE)
+    play.take()
+    play.client(message)
+    assert play.to(Side.TARGET) == [pg.Execute(POISON)]
+    play.target(pg.ErrorResponse((("S", "ERROR"), ("C", "34000"), ("M", "no portal"))))
+    assert told(play) == ["42622"]

@@ -9,7 +9,7 @@ from vestibule.model.event import Side
 from vestibule.model.record import Kind
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.names import Names
-from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Running, Shape
+from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Renaming, Running, Shape
 
 COLUMN = pg.Field("column1", 0, 0, 25, -1, -1, 0)
 ROW = pg.DataRow((b"1",))
@@ -77,10 +77,20 @@ def test_a_statement_without_an_outcome_is_unknown():
 def test_an_outcome_takes_back_the_names_that_the_target_did_not_make():
     names: Names[Prepared] = Names(10, 1 << 20, lambda prepared: prepared.weight)
     one = running()
-    one.changes.append(("PREPARE", names.offer("p", Prepared(b"SELECT 1", ()), 0)))
+    one.changes.append(Renaming("PREPARE", (names.offer("p", Prepared(b"SELECT 1", ()), 0),)))
     one.end("not_reached")
     assert names.find("p", 0) is None
     assert not one.changes
+
+
+def test_a_statement_that_has_ended_and_is_run_again_leaves_no_name_in_doubt():
+    names: Names[Prepared] = Names(10, 1 << 20, lambda prepared: prepared.weight)
+    one = running()
+    one.end("ok")
+    one.changes.append(Renaming("PREPARE", (names.offer("p", Prepared(b"SELECT 1", ()), 0),)))
+    one.end("error", ("55000", "portal cannot be run"))
+    assert names.find("p", 1) is None
+    assert one.outcome == "ok"
 
 
 def test_an_answer_that_never_comes_takes_back_the_name_and_the_description():

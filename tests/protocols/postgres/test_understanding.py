@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.support.pg_play import session
+from tests.support.playbook import Did, Playbook
 from vestibule.analysis.sql.analyse import analyse
 from vestibule.analysis.sql.catalog import Catalog
+from vestibule.model.effect import Analyse
 from vestibule.model.event import Side
 from vestibule.model.statement import Parameter, Parsed
 from vestibule.protocols.postgres import messages as pg
@@ -112,3 +114,155 @@ def test_behind_an_unsynced_change_of_the_catalog_nothing_can_be_judged() -> Non
     play.take()
     play.client(pg.Parse("", b"CREATE TABLE t (x int)"))
     assert not any(isinstance(message, pg.Parse) for message in play.to(Side.TARGET))
+
+
+# --- what a name stands for ------------------------------------------------------------------------------------------
+
+FAILED = pg.ErrorResponse((("S", "ERROR"), ("V", "ERROR"), ("C", "22012"), ("M", "division by zero")))
+
+
+def reading(groups: str = "dba") -> Playbook:
+    """A session of somebody who may read, and not write."""
+    return session(groups)
+
+
+def refusals(play: Playbook) -> list[str]:
+    return [each.text("C") for each in play.to(Side.CLIENT) if isinstance(each, pg.ErrorResponse)]
+
+
+def done(play: Playbook, *said: str, status: pg.TransactionStatus = "T") -> None:
+    """Let the target carry out Queries, answered by their tags."""
+    for text in said:
+        play.client(pg.Query(text.encode()))
+        tag = {"CLOSE": "CLOSE CURSOR", "DECLARE": "DECLARE CURSOR"}.get(text.split()[0], text.split()[0])
+        play.target(pg.CommandComplete(tag), pg.ReadyForQuery(status))
+    play.take()
+
+
+def operations(play: Playbook) -> list[object]:
+    """What the last decision was about."""
+    (*_, last) = [record for record in play.records if record.kind == "StatementDecided"]
+    operations = last.members["ops"]
+    assert isinstance(operations, list)
+    return [" ".join(operation.values()) for operation in operations]
+
+
+@pytest.mark.parametrize("prepared_by_protocol", [False, True])
+def test_execute_never_gives_the_value_of_a_setting(prepared_by_protocol: bool) -> None:
+    text = b"SELECT set_config('standard_conforming_strings', $1, false)"
+    play = reading()
+    if prepared_by_protocol:
+        play.client(pg.Parse("p", text), pg.Sync())
+        play.target(pg.ParseComplete(), READY)
+    else:
+        done(play, f"PREPARE p AS {text.decode()}", status="I")
+    play.take()
+    play.client(pg.Query(b"EXECUTE p('off')"), pg.Query(b"SELECT '\\', '; DELETE FROM loans; --'"))
+    assert refusals(play) == ["0A000"]
+
+
+@pytest.mark.parametrize("text", ["DEALLOCATE x", "PREPARE y AS SELECT 1", "COPY t FROM STDIN", "SET jit TO off"])
+def test_execute_runs_only_what_prepare_takes(text: str) -> None:
+    play = session()
+    play.client(pg.Parse("p", text.encode()), pg.Sync())
+    play.target(pg.ParseComplete(), READY)
+    play.take()
+    play.client(pg.Query(b"EXECUTE p"))
+    assert refusals(play) == ["0A000"]
+
+
+def test_an_execute_of_a_cursor_that_is_suspended_leaves_its_name_in_no_doubt() -> None:
+    play = session()
+    done(play, "BEGIN", "DECLARE c CURSOR FOR VALUES (1), (2)")
+    for _ in range(2):
+        play.client(pg.Execute("c", 1), pg.Sync())
+        assert pg.Execute("c", 1) in play.to(Side.TARGET)
+        shape = pg.RowDescription((pg.Field("column1", 0, 0, 23, 4, -1, 0),))
+        described = [] if play.bytes[Side.CLIENT].count(b"column1") else [shape]
+        play.target(*described, pg.DataRow((b"1",)), pg.PortalSuspended(), pg.ReadyForQuery("T"))
+
+
+def test_a_fetch_does_what_its_cursor_does() -> None:
+    play = session()
+    done(play, "BEGIN", "DECLARE c CURSOR FOR SELECT ssn FROM customers")
+    play.client(pg.Query(b"FETCH ALL FROM c"))
+    assert operations(play) == ["fetch c read", "select customers read"]
+
+
+def test_a_fetch_of_a_portal_does_what_was_bound() -> None:
+    play = session()
+    done(play, "BEGIN")
+    play.client(pg.Parse("", b"DELETE FROM loans RETURNING id"), pg.Bind("p", ""), pg.Sync())
+    play.target(pg.ParseComplete(), pg.BindComplete(), pg.ReadyForQuery("T"))
+    play.client(pg.Query(b"FETCH ALL FROM p"))
+    assert operations(play) == ["fetch p read", "delete loans write"]
+
+
+def test_a_cursor_of_the_same_text_may_be_fetched_from_and_an_unknown_one_may_not() -> None:
+    play = session()
+    text = b"BEGIN; DECLARE c CURSOR FOR SELECT id FROM loans; FETCH 1 FROM c"
+    play.client(pg.Query(text))
+    assert pg.Query(text) in play.to(Side.TARGET)
+    assert codes(pg.Query(b"FETCH 1 FROM c")) == ["34000"]
+
+
+def test_a_cursor_takes_the_name_of_the_portal_that_sql_has_closed() -> None:
+    play = session()
+    done(play, "BEGIN")
+    play.client(pg.Parse("", b"SELECT 'innocent'"), pg.Bind("c", ""), pg.Sync())
+    play.target(pg.ParseComplete(), pg.BindComplete(), pg.ReadyForQuery("T"))
+    done(play, "CLOSE c", "DECLARE c CURSOR FOR SELECT ssn FROM customers")
+    play.client(pg.Execute("c"))
+    assert operations(play) == ["select customers read"]
+
+
+@pytest.mark.parametrize(("text", "tag"), [("CLOSE c", "CLOSE CURSOR"), ("CLOSE ALL", "CLOSE CURSOR ALL")])
+def test_a_portal_that_sql_closes_has_ended(text: str, tag: str) -> None:
+    play = session()
+    done(play, "BEGIN")
+    play.client(pg.Parse("", b"SELECT 1"), pg.Bind("c", ""), pg.Sync())
+    play.target(pg.ParseComplete(), pg.BindComplete(), pg.ReadyForQuery("T"))
+    play.client(pg.Query(text.encode()))
+    play.target(pg.CommandComplete(tag), pg.ReadyForQuery("T"))
+    ended = [record for record in play.records if record.kind == "StatementFinished"]
+    assert [record.members["outcome"] for record in ended] == ["ok"] * 3
+    play.take()
+    play.client(pg.Execute("c"))
+    play.target(FAILED)
+    assert refusals(play) == ["34000"]
+
+
+# --- large texts -----------------------------------------------------------------------------------------------------
+
+LARGE = b"SELECT '" + b"x" * 40_000 + b"'"
+OTHER = b"DELETE FROM loans -- " + b"x" * 40_000
+
+
+def test_the_analysis_of_a_text_that_was_skipped_is_not_taken_for_that_of_the_next() -> None:
+    play = reading()
+    play.holds = {Analyse}
+    play.client(pg.Parse("", b"SELECT 1 / 0"), pg.Bind("", ""), pg.Execute(""), pg.Parse("q", LARGE))
+    play.target(pg.ParseComplete(), pg.BindComplete(), FAILED)
+    play.client(pg.Sync(), pg.Query(OTHER))
+    play.target(READY)
+    play.take()
+
+    play.answer()
+    assert play.to(Side.CLIENT) == []
+    play.answer()
+
+    assert refusals(play) == ["42501"]
+    assert OTHER not in play.bytes[Side.TARGET]
+
+
+def test_one_large_text_is_analysed_at_a_time_however_many_are_given_up() -> None:
+    play = reading()
+    play.holds = {Analyse}
+    for number in range(3):
+        play.client(pg.Parse("", b"SELECT 1 / 0"), pg.Bind("", ""), pg.Execute(""))
+        play.client(pg.Parse("", LARGE + b" -- %d" % number))
+        play.target(pg.ParseComplete(), pg.BindComplete(), FAILED)
+        play.client(pg.Sync())
+        play.target(READY)
+    asked = [seen for seen in play.take() if isinstance(seen, Did) and isinstance(seen.effect, Analyse)]
+    assert len(asked) == 1

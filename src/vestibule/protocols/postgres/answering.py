@@ -208,12 +208,17 @@ class Answering:
     def _settle_names(self, running: Running, tag: str) -> None:
         """SQL has made or dropped prepared statements: the names now mean what the target did."""
         session = self._session
-        if running.changes and running.changes[0][0] == tag:
-            running.changes.popleft()[1].settle()
+        if running.changes and running.changes[0].tag == tag:
+            renaming = running.changes.popleft()
+            renaming.settle()
+            if renaming.closing is not None:
+                session.complete(renaming.closing, "ok")
         if tag in ("DEALLOCATE ALL", "DISCARD ALL"):
             session.prepared.drop_settled()
         if tag in ("CLOSE CURSOR ALL", "DISCARD ALL"):
             session.cursors.drop_settled()
+            for portal in session.portals.drop_settled():
+                session.complete(portal.running, "ok")
 
     def _close_result(self, running: Running | None) -> None:
         if running is not None and running.result is not None:

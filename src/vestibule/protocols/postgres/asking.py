@@ -34,6 +34,12 @@ RESERVED: Final = "vestibule_"
 #: Bytes of the client that may wait behind a message that waits.
 WAITING_BYTES: Final = 256 << 10
 
+#: The server cuts the names of messages too, where it looks them up: longer ones that begin alike are one to it.
+NAME_BYTES: Final = 63
+
+_LONG_NAME: Final = Unsupported(
+    "42622", f"vestibule: names of statements and portals may have at most {NAME_BYTES} bytes", "Use a shorter name."
+)
 _RESERVED_NAME: Final = Unsupported("42602", f'names beginning with "{RESERVED}" are the gateway\'s own')
 _TOO_MANY: Final = Unsupported("54000", "too many prepared statements or portals in one session")
 _FUNCTION_CALL: Final = Unsupported(
@@ -269,7 +275,8 @@ class Asking:
         owed = Owed(Answer.EXECUTE, session.segment, portal.running, shape=portal.shape)
         session.owe(owed)
         session.may_copy = owed if may_copy(portal.prepared.analyses) else None
-        self._understanding.note(portal.running, portal.prepared.text, portal.prepared.analyses)
+        if not portal.prepared.is_inside:
+            self._understanding.note(portal.running, portal.prepared.text, portal.prepared.analyses)
         session.tell_target(encode(message), portal.running.decided.permit)
         session.is_unsynced = True
 
@@ -295,6 +302,9 @@ class Asking:
 
     def _close(self, message: pg.Close) -> None:
         session = self._session
+        if len(message.name.encode()) > NAME_BYTES:
+            session.refuse_extended(refusal(_LONG_NAME), None)
+            return
         owed = Owed(Answer.CLOSE, session.segment)
         if message.kind == "S" and session.prepared.current(message.name) is not None:
             owed.change = session.prepared.offer(message.name, None, session.segment)
@@ -331,6 +341,8 @@ class Asking:
 
 
 def _name_problem(name: str) -> Unsupported | None:
+    if len(name.encode()) > NAME_BYTES:
+        return _LONG_NAME
     return _RESERVED_NAME if name.startswith(RESERVED) else None
 
 

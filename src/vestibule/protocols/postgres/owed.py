@@ -49,6 +49,8 @@ class Prepared:
     #: The version of the catalog that the analyses are good for.
     catalog: str = ""
     shape: Shape = field(default_factory=Shape)
+    #: The text is a PREPARE or DECLARE, and what the name runs is the statement inside it.
+    is_inside: bool = False
 
     @property
     def weight(self) -> int:
@@ -56,13 +58,33 @@ class Prepared:
         return len(self.text) + 1_024
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Renaming:
+    """What one statement of SQL does to a name, in each map that may have it, once the target says `tag`."""
+
+    tag: str
+    changes: tuple[Change[Prepared] | Change[Portal], ...]
+    #: The statement whose portal goes.
+    closing: Running | None = None
+
+    def settle(self) -> None:
+        """The target has done it."""
+        for change in self.changes:
+            change.settle()
+
+    def revert(self) -> None:
+        """The target has not done it."""
+        for change in self.changes:
+            change.revert()
+
+
 @dataclass(slots=True, eq=False)
 class Running:
     """A decided statement on its way, until its outcome is recorded."""
 
     decided: Decided
-    #: What SQL does to names (PREPARE, DEALLOCATE, DECLARE, CLOSE) once the target has done it: (command tag, change).
-    changes: deque[tuple[str, Change[Prepared] | Change[Portal]]] = field(default_factory=deque)
+    #: What SQL does to names (PREPARE, DEALLOCATE, DECLARE, CLOSE) once the target has done it.
+    changes: deque[Renaming] = field(default_factory=deque)
     results: list[Result] = field(default_factory=list)
     result: Result | None = None
     rows: int = 0
@@ -74,12 +96,12 @@ class Running:
     is_finished: bool = False
 
     def end(self, outcome: Outcome, error: tuple[str, str] = ("", "")) -> None:
-        """Settle the outcome; the first one stands."""
+        """Settle the outcome; the first one stands. A portal that is run again fails, and changes no name either."""
         if self.outcome is None:
             self.outcome, self.error = outcome, error
-            for _, change in self.changes:
-                change.revert()
-            self.changes.clear()
+        for renaming in self.changes:
+            renaming.revert()
+        self.changes.clear()
 
     def summary(self, transaction: str) -> Finished:
         """Say how it ended, for the record; what a statement that was cut off has disclosed counts too."""

@@ -1,8 +1,11 @@
 """What a text means in this session: its analysis, and what SQL-level names add to it.
 
-1. A large text is analysed outside the pump; the message that brought it waits at the head of the line.
+1. A large text is analysed outside the pump; the message that brought it waits at the head of the line. It may be gone
+   when the answer comes, so an answer is good for the text and the catalog that it was asked about, and no other.
 2. What the session may have changed in the catalog is asked again before the next text is read by it.
-3. PREPARE, DECLARE and their like change names when the target says that they have.
+3. PREPARE, DECLARE and their like change names when the target says that they have. To the target portals and SQL's
+   cursors are one namespace, so what makes or drops one name drops it from the other map too.
+4. EXECUTE and FETCH do what the statement does that they name: they are judged as that one, by the policy of now.
 """
 
 from __future__ import annotations
@@ -16,12 +19,14 @@ from vestibule.analysis.sql.settings import judge
 from vestibule.model.effect import Analyse
 from vestibule.model.statement import Analysis, Impact, Parameter, Parsed, Unsupported
 from vestibule.protocols.postgres import messages as pg
-from vestibule.protocols.postgres.names import Change
-from vestibule.protocols.postgres.owed import Portal, Prepared, Running, Shape
+from vestibule.protocols.postgres.owed import Portal, Prepared, Renaming, Running, Shape
 from vestibule.protocols.postgres.session import Session
 
-#: Statements that run what a name stands for.
+#: Statements that run what a prepared statement's name stands for.
 _EXECUTING: Final = frozenset({"ExecuteStmt", "ExplainStmt", "CreateTableAsStmt"})
+#: What SQL's own PREPARE takes. A client may prepare anything with a Parse, and EXECUTE would run it: names would
+#: change, and copies begin, without a statement that says so.
+_PREPARABLE: Final = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 #: Statements that change what names mean, with the tag by which the target says so.
 _NAMING: Final = {
     "PrepareStmt": "PREPARE",
@@ -56,6 +61,17 @@ _CATALOG_CHANGED: Final = Unsupported(
     "Send it by itself, after the answer to the one before (in a pipeline: after Sync).",
 )
 
+_NOT_BY_EXECUTE: Final = Unsupported(
+    "0A000",
+    "vestibule: EXECUTE runs SELECT, VALUES, INSERT, UPDATE, DELETE and MERGE only",
+    "Send the statement by itself, or bind and execute it by the protocol.",
+)
+_VALUE_IN_EXECUTE: Final = Unsupported(
+    "0A000",
+    "vestibule: EXECUTE cannot give the value of a setting",
+    "Write SET name = value, or give the parameter by the protocol (Bind).",
+)
+
 Analyses = tuple[Analysis, ...]
 
 
@@ -68,29 +84,38 @@ class Understanding:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._is_asked = False
+        #: The large text that was sent to be analysed, with the version of the catalog; and its answer, once there.
+        self._asked: tuple[bytes, str] | None = None
         self._answer: Parsed | Unsupported | None = None
 
     def analysed(self, answer: Parsed | Unsupported) -> None:
-        """Take the analysis of a large text."""
+        """Take the analysis of the large text that was asked about."""
         self._answer = answer
 
     def settle(self) -> None:
-        """Forget the answer: the message whose text was large has left the head of the line."""
-        self._is_asked, self._answer = False, None
+        """Forget an answer that has come: the message whose text was large has been handled."""
+        if self._answer is not None:
+            self._asked = self._answer = None
 
     def read(self, text: bytes) -> Analyses | Unsupported:
         """Say what a text does, or why it never travels; raise `Waiting` while that is not known yet."""
         session = self._session
         if not self._know_catalog():
             return _CATALOG_CHANGED
-        answer = session.analyst.analyse(text, session.catalog) if small(text) else self._answer
-        if answer is None:
-            if not self._is_asked:
-                self._is_asked = True
-                session.effects.append(Analyse(text, session.catalog))
-            raise Waiting
+        answer = session.analyst.analyse(text, session.catalog) if small(text) else self._large(text)
         return answer if isinstance(answer, Unsupported) else _travelling(answer.statements)
+
+    def _large(self, text: bytes) -> Parsed | Unsupported:
+        """Have a large text analysed outside the pump, one at a time: also one whose message was skipped meanwhile."""
+        session = self._session
+        wanted = (text, session.catalog.version)
+        if self._asked is not None and self._answer is None:
+            raise Waiting
+        if self._asked == wanted and self._answer is not None:
+            return self._answer
+        self._asked, self._answer = wanted, None
+        session.effects.append(Analyse(text, session.catalog))
+        raise Waiting
 
     def reread(self, prepared: Prepared) -> Analyses | Unsupported:
         """Say what a prepared statement does now: anew if the catalog is another one since."""
@@ -121,22 +146,32 @@ class Understanding:
     # --- names -------------------------------------------------------------------------------------------------------
 
     def resolve(self, analyses: Analyses) -> Analyses | Unsupported:
-        """Let an EXECUTE do what the statement does that it names."""
-        if not any(analysis.names and analysis.kind in _EXECUTING for analysis in analyses):
+        """Let an EXECUTE or a FETCH do what the statement does that it names."""
+        if not any(_uses_name(analysis) for analysis in analyses):
             return analyses
-        own: dict[str, Prepared] = {}
+        own: dict[tuple[bool, str], Prepared] = {}
         resolved = []
         for analysis in analyses:
-            if analysis.kind == "PrepareStmt":
-                own |= {name: Prepared(b"", (analysis,)) for name in analysis.names}
-            if analysis.names and analysis.kind in _EXECUTING:
+            if analysis.kind in ("PrepareStmt", "DeclareCursorStmt"):
+                is_cursor = analysis.kind == "DeclareCursorStmt"
+                own |= {(is_cursor, name): self._inside(b"", analysis) for name in analysis.names}
+            if _uses_name(analysis):
+                is_fetch = analysis.kind == "FetchStmt"
                 name = analysis.names[0]
-                found = own.get(name) or self._session.prepared.find(name, self._session.segment)
-                if found is None:
-                    return Unsupported("26000", f'prepared statement "{name}" does not exist')
+                found = own.get((is_fetch, name)) or (self._open(name) if is_fetch else self._executable(name))
+                problem = _absent(is_fetch, name) if found is None else None if is_fetch else _not_by_execute(found)
+                if found is None or problem is not None:
+                    return problem or _NOT_BY_EXECUTE
                 analysis = _with_operations(analysis, found)
             resolved.append(analysis)
         return tuple(resolved)
+
+    def _executable(self, name: str) -> Prepared | None:
+        return self._session.prepared.find(name, self._session.segment)
+
+    def _open(self, name: str) -> Prepared | None:
+        portal = self._session.find_portal(name)
+        return None if portal is None else portal.prepared
 
     def note(self, running: Running, text: bytes, analyses: Analyses) -> None:
         """Note what the statement will do to names and to the catalog."""
@@ -144,28 +179,32 @@ class Understanding:
         for analysis in analyses:
             tag = _NAMING.get(analysis.kind)
             if tag is not None:
-                changes = [self._change(tag, name, running, text, analysis) for name in analysis.names]
-                running.changes.extend((tag, change) for change in changes)
+                running.changes.extend(self._change(tag, name, running, text, analysis) for name in analysis.names)
 
-    def _change(
-        self, tag: str, name: str, running: Running, text: bytes, analysis: Analysis
-    ) -> Change[Prepared] | Change[Portal]:
+    def _change(self, tag: str, name: str, running: Running, text: bytes, analysis: Analysis) -> Renaming:
         session = self._session
         match tag:
             case "PREPARE":
-                return session.prepared.offer(name, self._inner(text, analysis), session.segment)
+                return Renaming(tag, (session.prepared.offer(name, self._inside(text, analysis), session.segment),))
             case "DEALLOCATE":
-                return session.prepared.offer(name, None, session.segment)
-            case "DECLARE CURSOR":
-                prepared = self._inner(text, analysis)
-                cursor = Portal(prepared, pg.Bind(name, ""), running, Shape(), session.gate.gate.policy)
-                return session.cursors.offer(name, cursor, session.segment)
+                return Renaming(tag, (session.prepared.offer(name, None, session.segment),))
             case _:
-                return session.cursors.offer(name, None, session.segment)
+                prepared = self._inside(text, analysis)
+                cursor = Portal(prepared, pg.Bind(name, ""), running, Shape(), session.gate.gate.policy)
+                replaced = session.portals.current(name)
+                return Renaming(
+                    tag,
+                    (
+                        session.cursors.offer(name, cursor if tag == "DECLARE CURSOR" else None, session.segment),
+                        session.portals.offer(name, None, session.segment),
+                    ),
+                    None if replaced is None or replaced.value is None else replaced.value.running,
+                )
 
-    def _inner(self, text: bytes, analysis: Analysis) -> Prepared:
+    def _inside(self, text: bytes, analysis: Analysis) -> Prepared:
         """Give the statement inside a PREPARE or DECLARE, with its own part of the text."""
-        return self.prepared(text[analysis.start : analysis.end], (analysis,))
+        catalog = self._session.catalog.version
+        return Prepared(text[analysis.start : analysis.end], (analysis,), catalog=catalog, is_inside=True)
 
 
 def judge_bound(analyses: Analyses, parameters: Sequence[Parameter]) -> Unsupported | None:
@@ -194,6 +233,25 @@ def _travelling(analyses: Analyses) -> Analyses | Unsupported:
     if any(analysis.kind in _CATALOG_CHANGING for analysis in analyses[:-1]):
         return _CATALOG_CHANGED
     return analyses
+
+
+def _uses_name(analysis: Analysis) -> bool:
+    """Whether a statement runs what a name stands for."""
+    return bool(analysis.names) and (analysis.kind in _EXECUTING or analysis.kind == "FetchStmt")
+
+
+def _not_by_execute(prepared: Prepared) -> Unsupported | None:
+    """Say why EXECUTE may not run a prepared statement, if it may not."""
+    if not prepared.is_inside and any(analysis.kind not in _PREPARABLE for analysis in prepared.analyses):
+        return _NOT_BY_EXECUTE
+    # The value would be an expression of the EXECUTE, which nobody here computes.
+    return _VALUE_IN_EXECUTE if any(analysis.bound_settings for analysis in prepared.analyses) else None
+
+
+def _absent(is_cursor: bool, name: str) -> Unsupported:
+    if is_cursor:
+        return Unsupported("34000", f'cursor "{name}" does not exist')
+    return Unsupported("26000", f'prepared statement "{name}" does not exist')
 
 
 def _with_operations(analysis: Analysis, prepared: Prepared) -> Analysis:
