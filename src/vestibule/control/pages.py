@@ -60,7 +60,7 @@ def handed_over() -> str:
 
 def refused(text: str) -> str:
     """Tell somebody that they are not in, and what to do."""
-    return _page("Not signed in", "bad", f"<p>{escape(text)}</p>")
+    return _page("Not signed in", "bad", f"<p>{escape(text[:1].upper() + text[1:])}.</p>")
 
 
 def choose(providers: Mapping[str, str]) -> str:

@@ -306,6 +306,25 @@ def test_a_target_that_refuses_lies_or_is_no_postgresql_is_not_available(answers
     assert play.closed
 
 
+class Strict(Greeter):
+    """A target that lets the gateway log in and then refuses a setting."""
+
+    def __call__(self, message: object) -> bytes:
+        wrong = pg.ErrorResponse((("S", "FATAL"), ("V", "FATAL"), ("C", "22023"), ("M", 'invalid value: "x"')))
+        welcome = super().__call__(message)
+        ok = encode(pg.AuthenticationOk())
+        return welcome.partition(ok)[0] + ok + encode(wrong) if ok in welcome else welcome
+
+
+def test_a_setting_of_the_clients_that_the_target_refuses_is_the_clients_to_mend():
+    play = before_login()
+    play.replies[Side.TARGET] = Strict()
+    log_in(play)
+    assert last_error(play) == ("FATAL", "22023", 'vestibule: invalid value: "x"')
+    assert "22023" in play.attempted[-1].members["cause"]
+    assert play.closed
+
+
 class Liar(Greeter):
     """A target that answers the gateway's question about its catalog with something else."""
 

@@ -40,6 +40,8 @@ from vestibule.protocols.postgres.startup import Startup, read_startup, target_s
 #: How long a client may take to answer, and a target to let us in.
 PASSWORD_TIME: Final = 60 * SECOND
 TARGET_TIME: Final = 20 * SECOND
+#: The class of errors in which a server refuses a value; at log-in that can only be a setting.
+BAD_SETTING: Final = "22"
 
 
 class Stage(Enum):
@@ -268,11 +270,19 @@ class Login:
             case pg.NoticeResponse():
                 pass
             case pg.ErrorResponse():
-                raise TargetUnavailable(f"the target refused the log-in: {message.text('C')} {message.text('M')}")
+                self._refused_by_target(message)
             case pg.ReadyForQuery():
                 self._open()
             case _:
                 raise TargetProtocolError(f"unexpected target message {type(message).__name__} in log-in")
+
+    def _refused_by_target(self, error: pg.ErrorResponse) -> None:
+        code, text = error.text("C"), error.text("M")
+        if not code.startswith(BAD_SETTING):
+            raise TargetUnavailable(f"the target refused the log-in: {code} {text}")
+        # The client's own setting was wrong, and only the client can mend it.
+        self._tell_client(encode(errors.ended(code, f"vestibule: {text}")))
+        self._abandon(f"a setting of the client's was refused: {code}")
 
     def _open(self) -> None:
         """Record the opening, and behind that ask the target which functions it has of its own."""
