@@ -312,8 +312,8 @@ class Strict(Greeter):
     def __call__(self, message: object) -> bytes:
         wrong = pg.ErrorResponse((("S", "FATAL"), ("V", "FATAL"), ("C", "22023"), ("M", 'invalid value: "x"')))
         welcome = super().__call__(message)
-        ok = encode(pg.AuthenticationOk())
-        return welcome.partition(ok)[0] + ok + encode(wrong) if ok in welcome else welcome
+        ok = written(pg.AuthenticationOk())
+        return welcome.partition(ok)[0] + ok + written(wrong) if ok in welcome else welcome
 
 
 def test_a_setting_of_the_clients_that_the_target_refuses_is_the_clients_to_mend():
