@@ -118,10 +118,13 @@ def test_a_text_that_would_stall_the_parser_is_not_small_and_its_worst_form_is_r
     assert code(SLOW[name](parser.LARGEST // 2)) == "54001"
 
 
-def test_small_is_what_is_short_and_has_few_statements() -> None:
+def test_small_is_what_is_short_and_has_few_statements_and_items() -> None:
     assert parser.small(b"x" * parser.SMALL)
     assert not parser.small(b"x" * (parser.SMALL + 1))
     assert not parser.small(b"SELECT 1;" * 1_000)
+    assert not parser.small(b"SELECT a IN (1" + b",1" * 5_000 + b")")
+    assert not parser.small(b"SELECT a" + b"[1]" * 5_000)
+    assert parser.small(b"SELECT a IN (1" + b",1" * 4_000 + b")")
     assert parser.small(b"-- " + b"-" * 100 + b"\nSELECT 1;" * 120)
 
 
