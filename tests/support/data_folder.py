@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from uuid import UUID
 
@@ -116,17 +117,10 @@ class WriterChain:
 
     def segments(self, size: int) -> Iterator[tuple[str, bytes]]:
         """Give the segment files, a new one after `size` records and in each epoch."""
-        last: tuple[int, int] | None = None
-        name, data, count = "", b"", 0
-        for (epoch, n), frame in self.frames:
-            if last is None or epoch != last[0] or count == size:
-                if name:
-                    yield name, data
-                name, data, count = segment_name(epoch, n), b"", 0
-            data += frame
-            count += 1
-            last = (epoch, n)
-        yield name, data
+        for epoch, numbered in groupby(self.frames, key=lambda entry: entry[0][0]):
+            frames = [frame for _, frame in numbered]
+            for first in range(0, len(frames), size):
+                yield segment_name(epoch, first), b"".join(frames[first : first + size])
 
 
 @dataclass

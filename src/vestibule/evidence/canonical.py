@@ -13,15 +13,16 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
 from vestibule.evidence.commitment import OutputMac, bind_key, bytes_mac, storage_token, text_mac
-from vestibule.evidence.errors import EvidenceFormatError
+from vestibule.evidence.errors import EvidenceFormatError, MemberRefused
 from vestibule.evidence.kinds import BODY
 from vestibule.evidence.members import INTEGER_LIMIT
-from vestibule.model.names import Instant, TargetName, stamp
+from vestibule.model.names import SECOND, Instant, TargetName, stamp
 from vestibule.model.record import Json, Kind
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ZERO_LEAF",
     "EvidenceFormatError",
     "Header",
+    "Link",
     "OutputMac",
     "bind_key",
     "bytes_mac",
@@ -37,6 +39,7 @@ __all__ = [
     "encode_body",
     "encode_header",
     "leaf_hash",
+    "read_link",
     "storage_token",
     "text_mac",
     "uuid7",
@@ -49,13 +52,19 @@ SALT_BYTES: Final = 16
 ZERO_LEAF: Final = bytes(32)
 
 _NODE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
-_HEX32 = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile("[\x7f-\x9f]")
+_UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_NUMBER: Final = r"0|[1-9][0-9]{0,15}"
+#: The one form of a header; what it does not say (ranges, dates, escapes) is checked by writing it again.
+_FORM: Final = re.compile(
+    rf"""\{{"v":1,"kind":"(?P<kind>[A-Za-z]+)","id":"(?P<id>{_UUID})","t":"(?P<t>[0-9T:.-]{{26}}Z)","""
+    rf""""node":"(?P<node>[A-Za-z0-9_.-]{{1,64}})","epoch":(?P<epoch>{_NUMBER}),"n":(?P<n>{_NUMBER}),"""
+    rf""""prev":"(?P<prev>[0-9a-f]{{64}})","session":(?:null|"(?P<session>{_UUID})"),"sn":(?:null|(?P<sn>{_NUMBER})),"""
+    rf""""sprev":(?:null|"(?P<sprev>[0-9a-f]{{64}})"),"target":(?:null|(?P<target>"(?:[^"\\]|\\.)*")),"""
+    rf""""body":"(?P<body>[0-9a-f]{{64}})","len":(?P<len>{_NUMBER})\}}"""
+)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST: Final = Instant(253_402_300_800_000_000)
-_NAMES: Final = (
-    "v", "kind", "id", "t", "node", "epoch", "n", "prev", "session", "sn", "sprev", "target", "body", "len",
-)  # fmt: skip
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -82,7 +91,10 @@ def encode_body(kind: Kind, members: Mapping[str, Json], salt: bytes) -> bytes:
     """Write a body as it is stored: `salt`, then the members in the order of the kind's table."""
     if len(salt) != SALT_BYTES:
         raise EvidenceFormatError(f"a salt has {SALT_BYTES} bytes")
-    stored = BODY[kind](kind, members)
+    try:
+        stored = BODY[kind](members)
+    except MemberRefused as error:
+        raise error.within(kind) from None
     if not isinstance(stored, Mapping):
         raise AssertionError("a body is an object")
     body = _line({"salt": urlsafe_b64encode(salt).rstrip(b"=").decode(), **stored})
@@ -99,7 +111,8 @@ def encode_header(header: Header) -> bytes:
     sprev = "null" if header.sprev is None else f'"{header.sprev.hex()}"'
     target = "null" if header.target is None else _line(header.target).decode()
     encoded = (
-        f'{{"v":1,"kind":"{header.kind}","id":"{header.id}","t":"{stamp(header.t)}","node":"{header.node}",'
+        f'{{"v":1,"kind":"{header.kind}","id":"{header.id}",'
+        f'"t":"{_second(header.t // SECOND)}.{header.t % SECOND:06d}Z","node":"{header.node}",'
         f'"epoch":{header.epoch},"n":{header.n},"prev":"{header.prev.hex()}","session":{session},"sn":{sn},'
         f'"sprev":{sprev},"target":{target},"body":"{header.body.hex()}","len":{header.length}}}'
     ).encode()
@@ -110,18 +123,35 @@ def encode_header(header: Header) -> bytes:
 
 def decode_header(data: bytes) -> Header:
     """Read a header; it must be byte for byte what `encode_header` writes."""
-    if len(data) > HEADER_LIMIT:
-        raise EvidenceFormatError(f"a header has {len(data):,} bytes; at most {HEADER_LIMIT:,} are stored")
-    try:
-        members = json.loads(data.decode())
-    except (ValueError, RecursionError):
-        raise EvidenceFormatError("a header is not one line of JSON in UTF-8") from None
-    if not isinstance(members, dict) or tuple(members) != _NAMES or members["v"] != 1:
-        raise EvidenceFormatError("a header does not have the members of version 1 in their order")
-    header = _header(members)
+    header = _header(_form(data))
     if encode_header(header) != data:
         raise EvidenceFormatError("a header is not written in its one canonical form")
     return header
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What of a header holds its writer's chain together; read faster than the whole."""
+
+    node: str
+    epoch: int
+    n: int
+    prev: bytes
+    body: bytes
+    length: int
+
+
+def read_link(data: bytes) -> Link:
+    """Read the link of a header, and check the form of the rest."""
+    found = _form(data)
+    return Link(
+        node=found["node"],
+        epoch=int(found["epoch"]),
+        n=int(found["n"]),
+        prev=bytes.fromhex(found["prev"]),
+        body=bytes.fromhex(found["body"]),
+        length=int(found["len"]),
+    )
 
 
 def leaf_hash(header: bytes) -> bytes:
@@ -139,6 +169,17 @@ def uuid7(instant: Instant, random: bytes) -> UUID:
     return UUID(int=value)
 
 
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    """Write a second; the records of one batch share it."""
+    return stamp(Instant(seconds * SECOND))[:19]
+
+
+@lru_cache(maxsize=64)
+def _is_node(name: str) -> bool:
+    return len(name) <= 64 and _NODE.fullmatch(name) is not None
+
+
 def _line(value: object) -> bytes:
     try:
         # JSON escapes only what is below U+0020; DEL and C1 could still drive a terminal.
@@ -148,7 +189,7 @@ def _line(value: object) -> bytes:
 
 
 def _check(header: Header) -> None:
-    if len(header.node) > 64 or not _NODE.fullmatch(header.node):
+    if not _is_node(header.node):
         raise EvidenceFormatError("node must be <node>.<writer> of at most 64 letters, digits, - _ and dots")
     if header.target is not None and len(header.target) > 63:
         raise EvidenceFormatError("target must have at most 63 characters")
@@ -163,59 +204,53 @@ def _check(header: Header) -> None:
         raise EvidenceFormatError("sn and sprev stand together, and only with a session")
 
 
-def _header(members: Mapping[str, object]) -> Header:
+def _form(data: bytes) -> re.Match[str]:
+    if len(data) > HEADER_LIMIT:
+        raise EvidenceFormatError(f"a header has {len(data):,} bytes; at most {HEADER_LIMIT:,} are stored")
+    try:
+        found = _FORM.fullmatch(data.decode())
+    except UnicodeDecodeError:
+        raise EvidenceFormatError("a header is not UTF-8") from None
+    if found is None:
+        raise EvidenceFormatError("a header does not have the members of version 1 in their order and form")
+    return found
+
+
+def _header(found: re.Match[str]) -> Header:
     return Header(
-        kind=_kind(members["kind"]),
-        id=_uuid(members["id"]),
-        t=_instant(members["t"]),
-        node=_text(members["node"]),
-        epoch=_integer(members["epoch"]),
-        n=_integer(members["n"]),
-        prev=_hash(members["prev"]),
-        session=None if members["session"] is None else _uuid(members["session"]),
-        sn=None if members["sn"] is None else _integer(members["sn"]),
-        sprev=None if members["sprev"] is None else _hash(members["sprev"]),
-        target=None if members["target"] is None else TargetName(_text(members["target"])),
-        body=_hash(members["body"]),
-        length=_integer(members["len"]),
+        kind=_kind(found["kind"]),
+        id=UUID(found["id"]),
+        t=_instant(found["t"]),
+        node=found["node"],
+        epoch=int(found["epoch"]),
+        n=int(found["n"]),
+        prev=bytes.fromhex(found["prev"]),
+        session=None if found["session"] is None else UUID(found["session"]),
+        sn=None if found["sn"] is None else int(found["sn"]),
+        sprev=None if found["sprev"] is None else bytes.fromhex(found["sprev"]),
+        target=None if found["target"] is None else TargetName(_string(found["target"])),
+        body=bytes.fromhex(found["body"]),
+        length=int(found["len"]),
     )
 
 
-def _kind(value: object) -> Kind:
+def _kind(word: str) -> Kind:
     try:
-        return Kind(_text(value))
+        return Kind(word)
     except ValueError:
         raise EvidenceFormatError("a header has an unknown kind") from None
 
 
-def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    raise EvidenceFormatError("a header has a member that is not text")
-
-
-def _integer(value: object) -> int:
-    if type(value) is int:
-        return value
-    raise EvidenceFormatError("a header has a member that is not a whole number")
-
-
-def _hash(value: object) -> bytes:
-    if isinstance(value, str) and _HEX32.fullmatch(value):
-        return bytes.fromhex(value)
-    raise EvidenceFormatError("a header has a hash that is not 64 lower-case hexadecimal digits")
-
-
-def _uuid(value: object) -> UUID:
+def _string(text: str) -> str:
     try:
-        return UUID(_text(value))
+        return str(json.loads(text))
     except ValueError:
-        raise EvidenceFormatError("a header has an id that is not a UUID") from None
+        raise EvidenceFormatError("a header has a target that is no JSON string") from None
 
 
-def _instant(value: object) -> Instant:
+def _instant(text: str) -> Instant:
     try:
-        since = datetime.fromisoformat(_text(value)) - _EPOCH
+        since = datetime.fromisoformat(text) - _EPOCH
     except (ValueError, TypeError):
         raise EvidenceFormatError("a header has a time that is not YYYY-MM-DDThh:mm:ss.ffffffZ") from None
     return Instant(since // timedelta(microseconds=1))

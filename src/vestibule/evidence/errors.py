@@ -9,6 +9,21 @@ class EvidenceFormatError(VestibuleError):
     """Bytes or members do not have the form that evidence has; the message never holds a member's value."""
 
 
+class MemberRefused(EvidenceFormatError):
+    """A member of a body is not of its type; `path` leads to it from where the check began."""
+
+    def __init__(self, words: str, path: str = "") -> None:
+        """Say what the member must be."""
+        super().__init__(f"{path} {words}".lstrip())
+        self.words = words
+        self.path = path
+
+    def within(self, name: str) -> MemberRefused:
+        """Say it of the same member, seen from one level further out."""
+        separator = "." if self.path and not self.path.startswith("[") else ""
+        return MemberRefused(self.words, f"{name}{separator}{self.path}")
+
+
 class TornSegment(EvidenceFormatError):
     """The last frame, at `offset`, was not written whole; nothing good follows."""
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
-from vestibule.evidence.canonical import ZERO_LEAF, Header, decode_header, leaf_hash
+from vestibule.evidence.canonical import ZERO_LEAF, Link, leaf_hash, read_link
 from vestibule.evidence.errors import EvidenceFormatError, RolledBack
 from vestibule.evidence.merkle import TILE_HEIGHT, Frontier, Hashes, TileRoot, root_at
 from vestibule.evidence.tiles import TILE_WIDTH, Tile, encode_entries, entries_path, new_tiles
@@ -99,25 +99,23 @@ def integrate(state: LogState, rows: Iterable[Row], limit: int = BATCH) -> Integ
 
 
 def _follow(last: Leaf | None, row: Row, index: int) -> Leaf:
-    header = decode_header(row.header)
-    _check_place(last, row.node, header)
-    if header.length != len(row.body) or sha256(row.body).digest() != header.body:
-        raise EvidenceFormatError(
-            f"the body of record {header.n} of epoch {header.epoch} is not the one its header names"
-        )
-    return Leaf(index, row.node, header.epoch, header.n, leaf_hash(row.header))
+    link = read_link(row.header)
+    _check_place(last, row.node, link)
+    if link.length != len(row.body) or sha256(row.body).digest() != link.body:
+        raise EvidenceFormatError(f"the body of record {link.n} of epoch {link.epoch} is not the one its header names")
+    return Leaf(index, row.node, link.epoch, link.n, leaf_hash(row.header))
 
 
-def _check_place(last: Leaf | None, node: str, header: Header) -> None:
+def _check_place(last: Leaf | None, node: str, link: Link) -> None:
     """Check that a record stands behind `last`: the next of its epoch, or the first of a later one."""
-    place = f"record {header.n} of epoch {header.epoch}"
-    if header.node != node:
+    place = f"record {link.n} of epoch {link.epoch}"
+    if link.node != node:
         raise EvidenceFormatError(f"{place} was written by another writer")
-    begins = header.n == 0 and (last is None or header.epoch > last.epoch)
-    follows = last is not None and (header.epoch, header.n) == (last.epoch, last.n + 1)
+    begins = link.n == 0 and (last is None or link.epoch > last.epoch)
+    follows = last is not None and (link.epoch, link.n) == (last.epoch, last.n + 1)
     if not begins and not follows:
         raise EvidenceFormatError(f"{place} does not follow")
-    if header.prev != (ZERO_LEAF if last is None else last.hash):
+    if link.prev != (ZERO_LEAF if last is None else last.hash):
         raise EvidenceFormatError(f"{place} does not link to the record before it")
 
 

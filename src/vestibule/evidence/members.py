@@ -1,6 +1,6 @@
 """Types of the members of a body: each checks a value and gives it back in canonical order.
 
-1. A check takes the member's path and its value, returns the value as it is stored, or raises `EvidenceFormatError`.
+1. A check takes a value and returns it as it is stored, or raises `MemberRefused`.
 2. Whole numbers below 2^53 only; no floats; no bytes; no unresolved `Reference`.
 3. In a `shape` a name with `?` may be absent; absent, None and empty mean the same and are left out.
 """
@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from vestibule.evidence.errors import EvidenceFormatError
+from vestibule.evidence.errors import MemberRefused
 from vestibule.model.record import Json
 
-Check = Callable[[str, object], Json]
+Check = Callable[[object], Json]
 
 #: The longest text of a member, in characters.
 TEXT_LIMIT: Final = 16_384
@@ -26,64 +26,64 @@ _HEX32 = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 
 
-def text(path: str, value: object) -> Json:
+def text(value: object) -> Json:
     """Take text of at most 16,384 characters."""
     if isinstance(value, str) and len(value) <= TEXT_LIMIT:
         return value
-    raise EvidenceFormatError(f"{path} must be text of at most {TEXT_LIMIT:,} characters")
+    raise MemberRefused(f"must be text of at most {TEXT_LIMIT:,} characters")
 
 
-def document(path: str, value: object) -> Json:
+def document(value: object) -> Json:
     """Take text of any length; the body's own limit still holds."""
     if isinstance(value, str):
         return value
-    raise EvidenceFormatError(f"{path} must be text")
+    raise MemberRefused("must be text")
 
 
-def integer(path: str, value: object) -> Json:
+def integer(value: object) -> Json:
     """Take a whole number whose size is below 2^53."""
     if type(value) is int and -INTEGER_LIMIT < value < INTEGER_LIMIT:
         return value
-    raise EvidenceFormatError(f"{path} must be a whole number below 2^53 in size")
+    raise MemberRefused("must be a whole number below 2^53 in size")
 
 
-def count(path: str, value: object) -> Json:
+def count(value: object) -> Json:
     """Take a whole number from 0 to below 2^53."""
     if type(value) is int and 0 <= value < INTEGER_LIMIT:
         return value
-    raise EvidenceFormatError(f"{path} must be a whole number from 0 to below 2^53")
+    raise MemberRefused("must be a whole number from 0 to below 2^53")
 
 
-def boolean(path: str, value: object) -> Json:
+def boolean(value: object) -> Json:
     """Take true or false."""
     if isinstance(value, bool):
         return value
-    raise EvidenceFormatError(f"{path} must be true or false")
+    raise MemberRefused("must be true or false")
 
 
-def uuid(path: str, value: object) -> Json:
+def uuid(value: object) -> Json:
     """Take a UUID as lower-case text with hyphens."""
-    return _matching(_UUID, "a lower-case UUID", path, value)
+    return _matching(_UUID, "must be a lower-case UUID", value)
 
 
-def hex32(path: str, value: object) -> Json:
+def hex32(value: object) -> Json:
     """Take 32 bytes as lower-case hexadecimal digits."""
-    return _matching(_HEX32, "64 lower-case hexadecimal digits", path, value)
+    return _matching(_HEX32, "must be 64 lower-case hexadecimal digits", value)
 
 
-def moment(path: str, value: object) -> Json:
+def moment(value: object) -> Json:
     """Take a time `YYYY-MM-DDThh:mm:ss.ffffffZ`."""
-    return _matching(_TIME, "a time YYYY-MM-DDThh:mm:ss.ffffffZ", path, value)
+    return _matching(_TIME, "must be a time YYYY-MM-DDThh:mm:ss.ffffffZ", value)
 
 
 def one_of(*words: str) -> Check:
     """Make the check of a member that is one of `words`."""
     allowed = frozenset(words)
 
-    def check(path: str, value: object) -> Json:
+    def check(value: object) -> Json:
         if isinstance(value, str) and value in allowed:
             return value
-        raise EvidenceFormatError(f"{path} must be one of {', '.join(words)}")
+        raise MemberRefused(f"must be one of {', '.join(words)}")
 
     return check
 
@@ -91,11 +91,11 @@ def one_of(*words: str) -> Check:
 def either(first: Check, second: Check) -> Check:
     """Make the check of a member that passes `first` or else `second`."""
 
-    def check(path: str, value: object) -> Json:
+    def check(value: object) -> Json:
         try:
-            return first(path, value)
-        except EvidenceFormatError:
-            return second(path, value)
+            return first(value)
+        except MemberRefused:
+            return second(value)
 
     return check
 
@@ -103,19 +103,22 @@ def either(first: Check, second: Check) -> Check:
 def many(item: Check, limit: int = 4_096) -> Check:
     """Make the check of a list of at most `limit` items."""
 
-    def check(path: str, value: object) -> Json:
+    def check(value: object) -> Json:
         if isinstance(value, str | bytes) or not isinstance(value, Sequence) or len(value) > limit:
-            raise EvidenceFormatError(f"{path} must be a list of at most {limit:,} items")
-        return [item(f"{path}[]", each) for each in value]
+            raise MemberRefused(f"must be a list of at most {limit:,} items")
+        try:
+            return [item(each) for each in value]
+        except MemberRefused as error:
+            raise error.within("[]") from None
 
     return check
 
 
-def counts(path: str, value: object) -> Json:
+def counts(value: object) -> Json:
     """Take an object of names and counts, stored in the order of the names."""
     if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-        return {name: count(f"{path}.*", value[name]) for name in sorted(value)}
-    raise EvidenceFormatError(f"{path} must be an object of counts")
+        return {name: count(value[name]) for name in sorted(value)}
+    raise MemberRefused("must be an object of counts")
 
 
 def shape(members: Mapping[str, Check]) -> Check:
@@ -123,31 +126,32 @@ def shape(members: Mapping[str, Check]) -> Check:
     table = tuple((name.rstrip("?"), name.endswith("?"), check) for name, check in members.items())
     known = frozenset(name for name, _, _ in table)
 
-    def check(path: str, value: object) -> Json:
+    def check(value: object) -> Json:
         if not isinstance(value, Mapping):
-            raise EvidenceFormatError(f"{path} must be an object")
+            raise MemberRefused("must be an object")
         if not value.keys() <= known:
-            raise EvidenceFormatError(
-                f"{path} has unknown members: {', '.join(sorted(map(str, value.keys() - known)))}"
-            )
+            raise MemberRefused(f"has unknown members: {', '.join(sorted(map(str, value.keys() - known)))}")
         stored: dict[str, Json] = {}
         for name, optional, member in table:
             found = value.get(name)
-            if optional and _is_empty(found):
+            if optional and (found is None or (not found and _is_empty(found))):
                 continue
             if name not in value:
-                raise EvidenceFormatError(f"{path}.{name} is missing")
-            stored[name] = member(f"{path}.{name}", found)
+                raise MemberRefused("is missing", name)
+            try:
+                stored[name] = member(found)
+            except MemberRefused as error:
+                raise error.within(name) from None
         return stored
 
     return check
 
 
 def _is_empty(value: object) -> bool:
-    return value is None or (isinstance(value, str | Sequence | Mapping) and len(value) == 0)
+    return isinstance(value, str | Sequence | Mapping)
 
 
-def _matching(pattern: re.Pattern[str], words: str, path: str, value: object) -> Json:
+def _matching(pattern: re.Pattern[str], words: str, value: object) -> Json:
     if isinstance(value, str) and pattern.fullmatch(value):
         return value
-    raise EvidenceFormatError(f"{path} must be {words}")
+    raise MemberRefused(words)
