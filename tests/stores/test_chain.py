@@ -23,7 +23,8 @@ from vestibule.evidence.errors import EvidenceFormatError
 from vestibule.evidence.segment import read_frames
 from vestibule.model.errors import EvidenceUnavailable
 from vestibule.model.record import Kind, Record, Reference
-from vestibule.stores.chain import PLACE_LIMIT, UNOPENED_LIMIT, Chain, Draft, Encoded, place_in_batch
+from vestibule.stores import chain as module
+from vestibule.stores.chain import PLACE_LIMIT, Chain, Draft, Encoded, place_in_batch
 
 ADA, BOB = UUID(int=1), UUID(int=2)
 
@@ -136,17 +137,19 @@ def test_what_another_writer_says_of_a_session_is_not_in_its_chain() -> None:
     assert "last_sn" not in body(records[1])
 
 
-def test_log_ins_that_open_nothing_are_forgotten_oldest_first() -> None:
+def test_log_ins_that_open_nothing_are_forgotten_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "UNOPENED_LIMIT", 100)
     to = chain()
-    written(to, *[[access(UUID(int=number))] for number in range(UNOPENED_LIMIT + 1)])
+    written(to, *[[access(UUID(int=number))] for number in range(101)])
     assert not to.knows(UUID(int=0), "access")
     assert to.knows(UUID(int=1), "access")
 
 
-def test_a_session_that_opened_is_never_forgotten() -> None:
+def test_a_session_that_opened_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "UNOPENED_LIMIT", 100)
     to = chain()
     written(to, [access(ADA)], [opened(ADA)])
-    written(to, *[[access(UUID(int=number))] for number in range(10, UNOPENED_LIMIT + 20)])
+    written(to, *[[access(UUID(int=number))] for number in range(10, 150)])
     assert to.knows(ADA, "opened")
 
 

@@ -58,7 +58,7 @@ def test_a_tail_torn_at_any_byte_is_cut_behind_the_last_whole_frame(tmp_path: Pa
     batches = frames((1, 2))
     content = whole(batches)
     ends = [0, len(batches[0][0]), len(batches[0][0]) + len(batches[1][0]), len(content)]
-    for length in range(1, len(content)):
+    for length in (*range(1, len(content), 3), *ends[1:]):
         found = survey(segment(tmp_path, content[:length]))
         assert found.end == max(end for end in ends if end <= length)
         # Zeros at the cut cannot be told from the room behind it.

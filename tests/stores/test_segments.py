@@ -198,7 +198,7 @@ def test_a_journal_whose_loop_has_ended_still_writes(path: Path) -> None:
 def test_what_was_told_durable_is_there_after_kill_9_at_any_instant_and_the_chain_is_dense(path: Path) -> None:
     told: set[str] = set()
     chance = random.Random(11)
-    for _ in range(20):
+    for _ in range(12):
         with writer(path) as process:
             assert process.stdout
             assert process.stdout.readline().startswith(b"started")
