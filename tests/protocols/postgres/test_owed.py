@@ -108,3 +108,45 @@ def test_what_is_kept_has_a_weight():
     bound = Portal(prepared, pg.Bind("", "", (), (b"y" * 500, None)), running(), Shape(), "")
     assert prepared.weight >= 1_000
     assert bound.weight >= 500
+
+
+def read_by_the_protocol_what_sql_declared(play: Playbook) -> None:
+    """Declare a cursor, and fetch one row of it by the protocol's own Execute."""
+    play.client(pg.Query(b"DECLARE c CURSOR WITH HOLD FOR VALUES ('1'), ('2')"))
+    play.target(pg.CommandComplete("DECLARE CURSOR"), pg.ReadyForQuery("I"))
+    play.client(pg.Describe("P", "c"), pg.Execute("c", 1), pg.Sync())
+    play.target(pg.RowDescription((COLUMN,)), ROW, pg.PortalSuspended(), pg.ReadyForQuery("I"))
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [("CLOSE c", "CLOSE CURSOR"), ("CLOSE ALL", "CLOSE CURSOR ALL"), ("DISCARD ALL", "DISCARD ALL")],
+)
+def test_what_was_fetched_of_a_cursor_is_recorded_when_the_cursor_goes(play, text, tag):
+    read_by_the_protocol_what_sql_declared(play)
+    assert [end["rows"] for end in finished(play)] == [0]
+
+    play.client(pg.Query(text.encode()))
+    play.target(pg.CommandComplete(tag), pg.ReadyForQuery("I"))
+
+    assert [(end["outcome"], end["rows"]) for end in finished(play)] == [("ok", 0), ("ok", 1), ("ok", 0)]
+
+
+@pytest.mark.parametrize("side", Side)
+def test_what_was_fetched_of_a_cursor_is_recorded_when_the_session_ends(play, side):
+    read_by_the_protocol_what_sql_declared(play)
+
+    play.end(side)
+
+    assert [(end["outcome"], end["rows"]) for end in finished(play)] == [("ok", 0), ("unknown", 1)]
+
+
+@pytest.mark.parametrize(("end", "tag"), [("CLOSE c", "CLOSE CURSOR"), ("CLOSE ALL", "CLOSE CURSOR ALL")])
+def test_a_text_that_declares_a_cursor_and_closes_it_is_one_statement(play, end, tag):
+    play.client(pg.Query(f"DECLARE c CURSOR WITH HOLD FOR VALUES ('1'); {end}; VALUES ('1')".encode()))
+    play.target(pg.CommandComplete("DECLARE CURSOR"), pg.CommandComplete(tag))
+    assert finished(play) == []
+
+    play.target(pg.RowDescription((COLUMN,)), ROW, pg.CommandComplete("SELECT 1"), pg.ReadyForQuery("I"))
+
+    assert [(end["outcome"], end["rows"]) for end in finished(play)] == [("ok", 1)]

@@ -211,14 +211,14 @@ class Answering:
         if running.changes and running.changes[0].tag == tag:
             renaming = running.changes.popleft()
             renaming.settle()
-            if renaming.closing is not None:
-                session.complete(renaming.closing, "ok")
+            for closing in renaming.closing:
+                session.complete(closing, "ok")
         if tag in ("DEALLOCATE ALL", "DISCARD ALL"):
             session.prepared.drop_settled()
         if tag in ("CLOSE CURSOR ALL", "DISCARD ALL"):
-            session.cursors.drop_settled()
-            for portal in session.portals.drop_settled():
-                session.complete(portal.running, "ok")
+            for portal in (*session.cursors.drop_settled(), *session.portals.drop_settled()):
+                if portal.running is not running:
+                    session.complete(portal.running, "ok")
 
     def _close_result(self, running: Running | None) -> None:
         if running is not None and running.result is not None:

@@ -64,8 +64,8 @@ class Renaming:
 
     tag: str
     changes: tuple[Change[Prepared] | Change[Portal], ...]
-    #: The statement whose portal goes.
-    closing: Running | None = None
+    #: The statements whose portal or cursor goes.
+    closing: tuple[Running, ...] = ()
 
     def settle(self) -> None:
         """The target has done it."""

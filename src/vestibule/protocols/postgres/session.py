@@ -365,7 +365,7 @@ class Session:
     def _finish_all(self) -> None:
         self.write_completed("")
         running = [owed.running for owed in self.owed if owed.running is not None]
-        running += [portal.running for portal in self.portals.values()]
+        running += [portal.running for names in (self.portals, self.cursors) for portal in names.values()]
         for statement in dict.fromkeys(running):
             self.finish(statement, "")
         self.owed.clear()

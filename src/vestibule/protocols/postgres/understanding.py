@@ -145,8 +145,11 @@ class Understanding:
 
     # --- names -------------------------------------------------------------------------------------------------------
 
-    def resolve(self, analyses: Analyses) -> Analyses | Unsupported:
-        """Let an EXECUTE or a FETCH do what the statement does that it names."""
+    def resolve(self, analyses: Analyses, *, is_run: bool = True) -> Analyses | Unsupported:
+        """Let an EXECUTE or a FETCH do what the statement does that it names.
+
+        What is only prepared may name what there will be: it is resolved again when it is bound.
+        """
         if not any(_uses_name(analysis) for analysis in analyses):
             return analyses
         own: dict[tuple[bool, str], Prepared] = {}
@@ -156,21 +159,21 @@ class Understanding:
                 is_cursor = analysis.kind == "DeclareCursorStmt"
                 own |= {(is_cursor, name): self._inside(b"", analysis) for name in analysis.names}
             if _uses_name(analysis):
-                is_fetch = analysis.kind == "FetchStmt"
-                name = analysis.names[0]
-                found = own.get((is_fetch, name)) or (self._open(name) if is_fetch else self._executable(name))
-                problem = _absent(is_fetch, name) if found is None else None if is_fetch else _not_by_execute(found)
-                if found is None or problem is not None:
-                    return problem or _NOT_BY_EXECUTE
-                analysis = _with_operations(analysis, found)
+                found = own.get((analysis.kind == "FetchStmt", analysis.names[0])) or self._named(analysis)
+                problem = _absent(analysis) if found is None else _unfit(analysis, found)
+                if found is not None and problem is None:
+                    analysis = _with_operations(analysis, found)
+                elif problem is not None and (is_run or found is not None):
+                    return problem
             resolved.append(analysis)
         return tuple(resolved)
 
-    def _executable(self, name: str) -> Prepared | None:
-        return self._session.prepared.find(name, self._session.segment)
-
-    def _open(self, name: str) -> Prepared | None:
-        portal = self._session.find_portal(name)
+    def _named(self, analysis: Analysis) -> Prepared | None:
+        """Find what the name in a statement stands for in this session."""
+        session, name = self._session, analysis.names[0]
+        if analysis.kind != "FetchStmt":
+            return session.prepared.find(name, session.segment)
+        portal = session.find_portal(name)
         return None if portal is None else portal.prepared
 
     def note(self, running: Running, text: bytes, analyses: Analyses) -> None:
@@ -191,14 +194,16 @@ class Understanding:
             case _:
                 prepared = self._inside(text, analysis)
                 cursor = Portal(prepared, pg.Bind(name, ""), running, Shape(), session.gate.gate.policy)
-                replaced = session.portals.current(name)
+                before = (session.portals.current(name), session.cursors.current(name))
+                gone = [change.value.running for change in before if change is not None and change.value is not None]
                 return Renaming(
                     tag,
                     (
                         session.cursors.offer(name, cursor if tag == "DECLARE CURSOR" else None, session.segment),
                         session.portals.offer(name, None, session.segment),
                     ),
-                    None if replaced is None or replaced.value is None else replaced.value.running,
+                    # A text that declares a cursor and closes it ends by itself.
+                    tuple(closing for closing in gone if closing is not running),
                 )
 
     def _inside(self, text: bytes, analysis: Analysis) -> Prepared:
@@ -240,16 +245,19 @@ def _uses_name(analysis: Analysis) -> bool:
     return bool(analysis.names) and (analysis.kind in _EXECUTING or analysis.kind == "FetchStmt")
 
 
-def _not_by_execute(prepared: Prepared) -> Unsupported | None:
-    """Say why EXECUTE may not run a prepared statement, if it may not."""
-    if not prepared.is_inside and any(analysis.kind not in _PREPARABLE for analysis in prepared.analyses):
+def _unfit(analysis: Analysis, prepared: Prepared) -> Unsupported | None:
+    """Say why a statement may not run what it names, if it may not."""
+    if analysis.kind == "FetchStmt":
+        return None
+    if not prepared.is_inside and any(inner.kind not in _PREPARABLE for inner in prepared.analyses):
         return _NOT_BY_EXECUTE
     # The value would be an expression of the EXECUTE, which nobody here computes.
-    return _VALUE_IN_EXECUTE if any(analysis.bound_settings for analysis in prepared.analyses) else None
+    return _VALUE_IN_EXECUTE if any(inner.bound_settings for inner in prepared.analyses) else None
 
 
-def _absent(is_cursor: bool, name: str) -> Unsupported:
-    if is_cursor:
+def _absent(analysis: Analysis) -> Unsupported:
+    name = analysis.names[0]
+    if analysis.kind == "FetchStmt":
         return Unsupported("34000", f'cursor "{name}" does not exist')
     return Unsupported("26000", f'prepared statement "{name}" does not exist')
 
