@@ -98,6 +98,13 @@ def test_an_object_is_stored_in_the_order_of_its_table_without_what_is_empty() -
     assert PLACE({"rooms": [], "size": None, "name": "x"}) == {"name": "x"}
 
 
+def test_a_text_that_readers_count_on_is_stored_even_when_it_is_empty() -> None:
+    statement = members.shape({"text=": members.text, "size?": members.count})
+    assert statement({}) == statement({"text": ""}) == {"text": ""}
+    with pytest.raises(MemberRefused):
+        statement({"text": None})
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [

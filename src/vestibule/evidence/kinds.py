@@ -180,7 +180,7 @@ _STATEMENT_DECIDED: Final[Mapping[str, Check]] = {
     "statement": uuid,
     "no": count,
     "dialect": text,
-    "text?": text,
+    "text=": text,
     "text_bytes": count,
     "lossy?": boolean,
     "text_object?": OBJECT,

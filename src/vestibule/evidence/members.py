@@ -2,7 +2,8 @@
 
 1. A check takes a value and returns it as it is stored, or raises `MemberRefused`.
 2. Whole numbers below 2^53 only; no floats; no bytes; no unresolved `Reference`.
-3. In a `shape` a name with `?` may be absent; absent, None and empty mean the same and are left out.
+3. In a `shape` a name with `?` may be absent; absent, None and empty mean the same and are left out. A name with `=`
+   may be absent too, and is stored as an empty text.
 """
 
 from __future__ import annotations
@@ -123,8 +124,8 @@ def counts(value: object) -> Json:
 
 def shape(members: Mapping[str, Check]) -> Check:
     """Make the check of an object with exactly `members`, in that order."""
-    table = tuple((name.rstrip("?"), name.endswith("?"), check) for name, check in members.items())
-    known = frozenset(name for name, _, _ in table)
+    table = tuple((name.rstrip("?="), name.endswith("?"), name.endswith("="), check) for name, check in members.items())
+    known = frozenset(entry[0] for entry in table)
 
     def check(value: object) -> Json:
         if not isinstance(value, Mapping):
@@ -132,11 +133,11 @@ def shape(members: Mapping[str, Check]) -> Check:
         if not value.keys() <= known:
             raise MemberRefused(f"has unknown members: {', '.join(sorted(map(str, value.keys() - known)))}")
         stored: dict[str, Json] = {}
-        for name, optional, member in table:
-            found = value.get(name)
+        for name, optional, texted, member in table:
+            found = value.get(name, "" if texted else None)
             if optional and (found is None or (not found and _is_empty(found))):
                 continue
-            if name not in value:
+            if not texted and name not in value:
                 raise MemberRefused("is missing", name)
             try:
                 stored[name] = member(found)
