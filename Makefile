@@ -37,8 +37,8 @@ tamper: setup ## flip N stored bytes; prints how many were found
 fuzz: setup ## property tests with N examples each
 	HYPOTHESIS_PROFILE=fuzz FUZZ_EXAMPLES=$(or $(N),5000) PROPERTY_TIMEOUT=7200 $(PYTHON) -m pytest -q -n $(WORKERS) -m property --forbid-skips
 
-bench: setup ## figures beside a direct connection
-	@$(PYTHON) -m benchmarks
+bench: setup ## figures, each program of benchmarks/ in turn
+	@set -e; for each in benchmarks/[a-z]*.py; do $(PYTHON) -m benchmarks.$$(basename "$$each" .py); done
 
 lock: setup ## write the lock files anew
 	scripts/lock --upgrade
