@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import Any
 from vestibule.evidence.canonical import ZERO_LEAF, Header, decode_header, leaf_hash
 from vestibule.evidence.segment import Frame, read_frames
 from vestibule.model.names import Instant
-from vestibule.model.record import Record
+from vestibule.model.record import Kind, Record
 from vestibule.stores.segment_file import SEALED, segment_files
 from vestibule.stores.segments import Journal, Ticket
 
@@ -118,3 +120,16 @@ def assert_chained(records: Sequence[Stored]) -> None:
         if header.sn is not None:
             assert (header.sn, header.sprev) == sessions.get(header.session, (0, ZERO_LEAF))
             sessions[header.session] = (header.sn + 1, record.leaf)
+
+
+def bodies(records: Sequence[Stored], kind: Kind) -> list[dict[str, Any]]:
+    """Read the bodies of one kind."""
+    return [json.loads(record.body) for record in records if record.header.kind is kind]
+
+
+def until(claim: Callable[[], object], timeout: float = 10.0) -> None:
+    """Wait for something that another thread brings about."""
+    deadline = time.monotonic() + timeout
+    while not claim():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)

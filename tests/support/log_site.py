@@ -8,7 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,12 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.evidence_records import conversation
-from tests.support.journals import Clock, open_journal, write_all
+from tests.support.journals import Clock, bodies, open_journal, stored, write_all
 from vestibule.control.integrator import Integrator, Settings
 from vestibule.control.recovery import Recovery
 from vestibule.control.signer import FileSigner, Signer
 from vestibule.evidence.checkpoint import Checkpoint, open_checkpoint
-from vestibule.model.record import Record
+from vestibule.model.record import Kind, Record
 from vestibule.stores.database import METADATA, open_database
 from vestibule.stores.log import LogStore
 from vestibule.stores.segments import Journal, Ticket
@@ -140,11 +141,24 @@ class Site:
             env={"PATH": os.environ["PATH"]},
         )
 
+    def faults(self) -> list[tuple[str, str]]:
+        """List the faults that the control process recorded: name and detail."""
+        found = bodies(stored(self.data / "journal" / CONTROL), Kind.AUDIT_FAULT)
+        return [(fault["fault"], fault["detail"]) for fault in found]
+
     def close(self) -> None:
         """End all writers."""
         for node in list(self.writers):
             self.stop_writer(node)
         self.journal.close()
+
+
+async def until(claim: Callable[[], object]) -> None:
+    """Wait for something that a task brings about."""
+    deadline = time.monotonic() + 10
+    while not claim():
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.01)
 
 
 async def rows(engine: AsyncEngine, table: str) -> list[dict[str, Any]]:
