@@ -216,6 +216,37 @@ def test_a_cursor_takes_the_name_of_the_portal_that_sql_has_closed() -> None:
     assert operations(play) == ["select customers read"]
 
 
+def test_what_is_only_prepared_may_name_what_there_will_be() -> None:
+    play = session()
+    play.client(pg.Parse("f", b"FETCH ALL FROM c"), pg.Parse("e", b"EXECUTE q"))
+    assert play.to(Side.TARGET) == [pg.Parse("f", b"FETCH ALL FROM c"), pg.Parse("e", b"EXECUTE q")]
+    play.client(pg.Bind("", "f"))
+    assert not any(isinstance(message, pg.Bind) for message in play.to(Side.TARGET))
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "after"),
+    [
+        (
+            "FETCH ALL FROM c",
+            ["DECLARE c CURSOR FOR SELECT 1"],
+            ["CLOSE c", "DECLARE c CURSOR FOR SELECT * FROM loans"],
+        ),
+        ("EXECUTE c", ["PREPARE c AS SELECT 1"], ["DEALLOCATE c", "PREPARE c AS SELECT * FROM loans"]),
+    ],
+)
+def test_a_name_that_stands_for_something_else_when_it_is_run_is_decided_anew(
+    text: str, before: list[str], after: list[str]
+) -> None:
+    play = session()
+    done(play, "BEGIN", *before)
+    play.client(pg.Parse("", text.encode()), pg.Bind("p", ""), pg.Sync())
+    play.target(pg.ParseComplete(), pg.BindComplete(), pg.ReadyForQuery("T"))
+    done(play, *after)
+    play.client(pg.Execute("p"))
+    assert operations(play)[-1] == "select loans read"
+
+
 @pytest.mark.parametrize(("text", "tag"), [("CLOSE c", "CLOSE CURSOR"), ("CLOSE ALL", "CLOSE CURSOR ALL")])
 def test_a_portal_that_sql_closes_has_ended(text: str, tag: str) -> None:
     play = session()

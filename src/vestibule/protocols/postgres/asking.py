@@ -186,9 +186,10 @@ class Asking:
         if problem is not None:
             session.refuse_extended(refusal(problem), None)
             return
-        analyses = self._understanding.read(message.text)
-        resolved = analyses if isinstance(analyses, Unsupported) else self._understanding.resolve(analyses)
-        self._understanding.settle()
+        understanding = self._understanding
+        analyses = understanding.read(message.text)
+        resolved = analyses if isinstance(analyses, Unsupported) else understanding.resolve(analyses, is_run=False)
+        understanding.settle()
         if isinstance(resolved, Unsupported) or isinstance(analyses, Unsupported):
             decided = self._refuse_text(message.text, resolved if isinstance(resolved, Unsupported) else _TOO_MANY)
             session.refuse_extended(session.explain(decided), decided)
@@ -197,7 +198,7 @@ class Asking:
         if isinstance(session.gate.judge(operations), Deny):
             self._decide_or_refuse(Statement(message.text, resolved), ())
             return
-        prepared = self._understanding.prepared(message.text, analyses, message.types)
+        prepared = understanding.prepared(message.text, analyses, message.types)
         change = session.prepared.offer(message.name, prepared, session.segment)
         session.owe(Owed(Answer.PARSE, session.segment, change=change))
         self._forward(message)
@@ -214,7 +215,8 @@ class Asking:
             return
         running = Running(decided)
         shape = prepared.shape if prepared.shape.is_asked else Shape()
-        portal = Portal(prepared, message, running, shape, session.gate.gate.policy)
+        meaning = self._understanding.meaning(prepared.analyses)
+        portal = Portal(prepared, message, running, shape, session.gate.gate.policy, meaning)
         replaced = session.portals.current(message.portal)
         change = session.portals.offer(message.portal, portal, session.segment)
         closing = replaced.value.running if replaced is not None and replaced.value is not None else None
@@ -281,16 +283,18 @@ class Asking:
         session.is_unsynced = True
 
     def _still_allowed(self, portal: Portal) -> bool:
-        """Decide anew what was decided under another policy, or has used up its permit."""
+        """Decide anew what was decided under another policy or for other names, or has used up its permit."""
         session = self._session
-        if not portal.running.is_finished and portal.policy == session.gate.gate.policy:
+        meaning = self._understanding.meaning(portal.prepared.analyses)
+        is_same = portal.policy == session.gate.gate.policy and portal.meaning == meaning
+        if is_same and not portal.running.is_finished:
             return True
         before = portal.running
         decided = self._decide_bound(portal.prepared, portal.bind)
         if decided is None:
             return False
         session.complete(before, "ok")
-        portal.running, portal.policy = Running(decided), session.gate.gate.policy
+        portal.running, portal.policy, portal.meaning = Running(decided), session.gate.gate.policy, meaning
         return True
 
     def _describe_first(self, name: str, portal: Portal) -> None:

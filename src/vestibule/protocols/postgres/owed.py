@@ -128,6 +128,8 @@ class Portal:
     running: Running
     shape: Shape
     policy: str
+    #: What the names that it runs stood for when it was decided.
+    meaning: tuple[Prepared | None, ...] = ()
 
     @property
     def weight(self) -> int:

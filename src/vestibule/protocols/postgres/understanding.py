@@ -5,7 +5,8 @@
 2. What the session may have changed in the catalog is asked again before the next text is read by it.
 3. PREPARE, DECLARE and their like change names when the target says that they have. To the target portals and SQL's
    cursors are one namespace, so what makes or drops one name drops it from the other map too.
-4. EXECUTE and FETCH do what the statement does that they name: they are judged as that one, by the policy of now.
+4. EXECUTE and FETCH do what the statement does that they name when they run: they are judged as that one, by the
+   policy of then.
 """
 
 from __future__ import annotations
@@ -167,6 +168,10 @@ class Understanding:
                     return problem
             resolved.append(analysis)
         return tuple(resolved)
+
+    def meaning(self, analyses: Analyses) -> tuple[Prepared | None, ...]:
+        """Say what the names that a statement runs stand for: the server asks when it runs, not when it is bound."""
+        return tuple(self._named(analysis) for analysis in analyses if _uses_name(analysis))
 
     def _named(self, analysis: Analysis) -> Prepared | None:
         """Find what the name in a statement stands for in this session."""
