@@ -14,7 +14,7 @@ from vestibule.evidence.canonical import ZERO_LEAF, Header, encode_body, encode_
 from vestibule.evidence.checkpoint import Checkpoint, VerifierKey, sign_checkpoint
 from vestibule.evidence.heartbeat import sessions_digest
 from vestibule.evidence.log import Grown, LogState, Row, integrate, publication, publishable
-from vestibule.evidence.merkle import root_at
+from vestibule.evidence.merkle import TileRoot, root_at
 from vestibule.evidence.segment import encode_frame, segment_name
 from vestibule.model.names import Instant, TargetName, stamp
 from vestibule.model.record import Json, Kind
@@ -27,6 +27,18 @@ WHO: dict[str, Json] = {"iss": "https://idp.test", "sub": "u1", "name": "ada", "
 PROOF: dict[str, Json] = {"method": "token", "credential": LOGIN}
 RULE: dict[str, Json] = {"name": "engineers", "section": "access", "policy": HEX}
 PEER: dict[str, Json] = {"ip": "127.0.0.1", "port": 5000}
+#: The members of a SessionOpened, all but `access`.
+OPENED: dict[str, Json] = {
+    "who": WHO,
+    "proof": PROOF,
+    "client": PEER,
+    "protocol": "postgres",
+    "target": "core-banking",
+    "target_account": "vestibule_rw",
+    "policy": HEX,
+    "data_key": LOGIN,
+    "ends_at": stamp(START),
+}
 
 
 @dataclass
@@ -99,19 +111,9 @@ class WriterChain:
             "decision": "allow",
             "rule": RULE,
         }
-        opened = {
-            "access": self.write(Kind.ACCESS_DECIDED, access, session),
-            "who": WHO,
-            "proof": PROOF,
-            "client": PEER,
-            "protocol": "postgres",
-            "target": "core-banking",
-            "target_account": "vestibule_rw",
-            "policy": HEX,
-            "data_key": LOGIN,
-            "ends_at": stamp(START),
-        }
-        ref = self.write(Kind.SESSION_OPENED, opened, session)
+        ref = self.write(
+            Kind.SESSION_OPENED, {"access": self.write(Kind.ACCESS_DECIDED, access, session), **OPENED}, session
+        )
         self.open.add(session)
         return OpenSession(self, session, ref)
 
@@ -179,15 +181,30 @@ class PublishedLog:
         self.earlier: list[dict[str, bytes]] = []
 
     def integrate(self, *writers: WriterChain) -> None:
+        """Take what the writers have written since the last time."""
         for writer in writers:
             start = self.taken.get(writer.node, 0)
-            done = integrate(self.state, writer.rows[start:], limit=1_000_000)
-            assert not done.faults
-            self.state = done.state
             self.taken[writer.node] = len(writer.rows)
-            self.entries += [row.header for row in writer.rows[start:]]
-            leaves = [*self.hashes.leaves, *(leaf.hash for leaf in done.leaves)]
-            self.hashes = Grown(self.hashes.published, 0, leaves, [*self.hashes.tiles, *done.tiles])
+            self.add(writer.rows[start:])
+
+    def add(self, rows: list[Row]) -> None:
+        """Make leaves of rows that follow."""
+        done = integrate(self.state, rows, limit=1_000_000)
+        if done.faults:
+            raise AssertionError(done.faults)
+        self.state = done.state
+        self._grow(rows, [leaf.hash for leaf in done.leaves], done.tiles)
+
+    def force(self, rows: list[Row]) -> None:
+        """Make leaves of any rows, as somebody with the log's key could."""
+        leaves = [leaf_hash(row.header) for row in rows]
+        tree, tiles = self.state.tree.extend(leaves)
+        self.state = LogState(tree, self.state.chains)
+        self._grow(rows, leaves, tiles)
+
+    def _grow(self, rows: list[Row], leaves: list[bytes], tiles: tuple[TileRoot, ...]) -> None:
+        self.entries += [row.header for row in rows]
+        self.hashes = Grown(self.hashes.published, 0, [*self.hashes.leaves, *leaves], [*self.hashes.tiles, *tiles])
 
     def publish(self) -> int:
         size = publishable(self.state.tree.size)
@@ -232,17 +249,17 @@ def busy_day(seed: int, rounds: int = 8) -> tuple[dict[str, bytes], PublishedLog
             writer.heartbeat(number, log.published)
         log.integrate(*source.sample(writers, len(writers)))
         log.publish()
-        log.earlier.append(_folder(log, writers))
+        log.earlier.append(folder_of(log, writers))
     for writer in (*gates, control):
         writer.write(Kind.NODE_STOPPED, {"cause": "operator", "open_sessions": len(writer.open), "queue_empty": True})
     if sum(len(writer.rows) for writer in writers) % 256 == 0:
         control.heartbeat(rounds, log.published)
     log.integrate(*writers)
     log.publish()
-    return _folder(log, writers), log, writers
+    return folder_of(log, writers), log, writers
 
 
-def _folder(log: PublishedLog, writers: list[WriterChain]) -> dict[str, bytes]:
+def folder_of(log: PublishedLog, writers: list[WriterChain]) -> dict[str, bytes]:
     files = {f"log/{name}": data for name, data in log.files.items()}
     for writer in writers:
         segments = {f"journal/{writer.node}/{name}": data for name, data in writer.segments(60)}

@@ -5,15 +5,13 @@
 2. A file of the log is a function of the tree alone, so writing it twice is harmless. Files first, then
    `checkpoints/<size>`, at last `checkpoint`.
 3. Each published checkpoint has a file that no other one has, its partial bundle of entries, so that a checkpoint is
-   missed when it is removed. What a publication that was cut off left is removed before the next one (`strays`).
+   missed when it is removed. What a publication that was cut off left is removed before the next one.
 4. A tree that is smaller than one whose checkpoint was released, or has another root at that size, is not signed.
 """
 
 from __future__ import annotations
 
 import hmac
-import re
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -22,12 +20,10 @@ from typing import Final
 from vestibule.evidence.canonical import ZERO_LEAF, Link, leaf_hash, read_link
 from vestibule.evidence.errors import EvidenceFormatError, RolledBack
 from vestibule.evidence.merkle import TILE_HEIGHT, Frontier, Hashes, TileRoot, root_at
-from vestibule.evidence.tiles import TILE_WIDTH, Tile, encode_entries, entries_path, new_tiles
+from vestibule.evidence.tiles import TILE_WIDTH, encode_entries, entries_path, new_tiles
 
 #: How many records one integration takes.
 BATCH: Final = 4_096
-
-_CHECKPOINT: Final = re.compile(r"checkpoint|log\.vkey|checkpoints/(0|[1-9][0-9]{0,15})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,29 +149,6 @@ def publication(
 def publishable(size: int) -> int:
     """Give the size to publish: at the border of a tile, where no partial bundle would be left, one leaf less."""
     return size - 1 if size and size % TILE_WIDTH == 0 else size
-
-
-def strays(paths: Iterable[str], sizes: Sequence[int]) -> tuple[str, ...]:
-    """Find the files of the log's folder that belong to none of the published `sizes` (ascending)."""
-    return tuple(path for path in paths if not _belongs(path, sizes))
-
-
-def _belongs(path: str, sizes: Sequence[int]) -> bool:
-    checkpoint = _CHECKPOINT.fullmatch(path)
-    if checkpoint is not None:
-        return checkpoint[1] is None or _has(sizes, int(checkpoint[1]))
-    tile = Tile.parse(path)
-    if tile is None:
-        return False
-    count = tile.n * TILE_WIDTH + tile.width
-    place = bisect_left(sizes, count << tile.level * TILE_HEIGHT)
-    is_reached = place < len(sizes)
-    return is_reached and (tile.width == TILE_WIDTH or sizes[place] >> tile.level * TILE_HEIGHT == count)
-
-
-def _has(ascending: Sequence[int], number: int) -> bool:
-    place = bisect_left(ascending, number)
-    return place < len(ascending) and ascending[place] == number
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +16,6 @@ from vestibule.evidence.merkle import TILE_HEIGHT
 
 TILE_WIDTH: Final = 1 << TILE_HEIGHT
 _HASH: Final = 32
-_PATH: Final = re.compile(r"tile/(entries|0|[1-9][0-9]?)/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 _ENTRY_LIMIT: Final = 65_535
 
 
@@ -33,19 +31,6 @@ class Tile:
     def path(self) -> str:
         """The tile's file."""
         return f"tile/{self.level}/{_numbered(self.n, self.width)}"
-
-    @classmethod
-    def parse(cls, path: str) -> Tile | None:
-        """Read the path of a tile, or of the entries of one of level 0; None for anything else."""
-        found = _PATH.fullmatch(path)
-        if found is None:
-            return None
-        level = 0 if found[1] == "entries" else int(found[1])
-        width = int(found[3] or TILE_WIDTH)
-        if width > TILE_WIDTH:
-            return None
-        made = cls(level, int(re.sub("[x/]", "", found[2])), width)
-        return made if path in (made.path, entries_path(made.n, made.width)) else None
 
 
 def entries_path(n: int, width: int = TILE_WIDTH) -> str:

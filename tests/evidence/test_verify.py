@@ -1,0 +1,574 @@
+"""The verifier against folders that are whole, damaged, and forged by who should not be able to."""
+
+import ast
+import json
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import tamper
+from tests.support import data_folder
+from tests.support.data_folder import PublishedLog, WriterChain, busy_day, folder_of, write_files
+from vestibule.evidence import verify
+from vestibule.evidence.canonical import encode_body
+from vestibule.evidence.checkpoint import COSIGNATURE_KEY, Note, VerifierKey, cosign
+from vestibule.evidence.log import Row
+from vestibule.evidence.segment import encode_frame, read_frames
+from vestibule.model.names import Instant, TargetName
+from vestibule.model.record import Kind, Record, Reference
+from vestibule.stores.segments import Journal
+
+FILES, LOG, WRITERS = busy_day(1)
+NEWEST = FILES["log/checkpoint"]
+SOURCE = Path(verify.__file__)
+
+
+def findings(folder: Path, files: dict[str, bytes], saved: bytes | None = None) -> dict[str, list[str]]:
+    write_files(folder, files)
+    found, _, _ = verify.verify(str(folder), saved)
+    return {check: texts for check, texts in found.items() if texts}
+
+
+def published(writers: list[WriterChain], key: Ed25519PrivateKey | None = None) -> dict[str, bytes]:
+    log = PublishedLog(key or data_folder.test_key())
+    log.integrate(*writers)
+    log.publish()
+    return folder_of(log, writers)
+
+
+def gate() -> WriterChain:
+    chain = WriterChain("gate1.0", random.Random(7))
+    chain.start()
+    return chain
+
+
+# --- whole folders
+
+
+def test_a_whole_folder_passes_with_the_numbers_in_words(tmp_path, capsys) -> None:
+    write_files(tmp_path, FILES)
+    assert verify.main([str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    size = LOG.state.tree.size
+    assert lines[:5] == [
+        f"PASS V05 tree: {size} leaves equal to the records of the journal, tiles equal, 9 checkpoints with equal "
+        "roots signed by vestibule.test/log/1",
+        f"PASS V07 chains: {size} records of 3 writers in 4 epochs, all linked",
+        "PASS V08 sessions: 30 opened, 20 closed, 10 open; 24 heartbeats, 0 of which count other sessions open than "
+        "the records",
+        f"PASS V09 bodies: {size} bodies, all as their headers name them",
+        "PASS V11 effect order: 132 statements decided, 103 ended, 74 forwarded",
+    ]
+    assert lines[5].startswith("NOT CHECKED no saved checkpoint was given")
+    assert sum("is open: no record of its end yet" in line for line in lines) == 10
+
+
+def test_the_residual_statement_is_printed_in_its_words(tmp_path, capsys) -> None:
+    write_files(tmp_path, FILES)
+    verify.main([str(tmp_path)])
+    printed = " ".join(capsys.readouterr().out.split())
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    quoted = re.search(r"(?:^> .*\n)*^> Vestibule shows what passed through it\..*\n(?:^> .*\n)*", readme, re.MULTILINE)
+    assert quoted is not None
+    assert " ".join(quoted[0].replace("\n> ", " ").removeprefix("> ").split()) in printed
+
+
+def test_the_report_can_be_had_as_json(tmp_path, capsys) -> None:
+    write_files(tmp_path, FILES)
+    assert verify.main([str(tmp_path), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["passed"]
+    assert [row["check"] for row in report["checks"]] == ["V05", "V07", "V08", "V09", "V11"]
+    (tmp_path / "log/log.vkey").unlink()
+    assert verify.main([str(tmp_path), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert not report["passed"]
+    assert any("log/log.vkey" in text for text in report["checks"][0]["failures"])
+
+
+def test_a_saved_checkpoint_of_any_earlier_size_is_found_in_the_log(tmp_path) -> None:
+    for name, note in FILES.items():
+        if name.startswith("log/checkpoints/"):
+            assert findings(tmp_path, FILES, note) == {}
+    assert verify.main([str(tmp_path), "--checkpoint", str(tmp_path / "log/checkpoint")]) == 0
+
+
+def test_a_saved_checkpoint_may_carry_the_lines_of_witnesses(tmp_path) -> None:
+    key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    witness = VerifierKey("witness", key.public_key().public_bytes_raw(), COSIGNATURE_KEY)
+    line = str(cosign(NEWEST, witness, 1_767_323_045, key.sign)).encode()
+    assert findings(tmp_path, FILES, NEWEST + line) == {}
+    assert "log/checkpoint" in str(findings(tmp_path, FILES | {"log/checkpoint": NEWEST + line}))
+
+
+def test_records_younger_than_the_checkpoint_are_counted_and_checked_but_no_fault(tmp_path) -> None:
+    chain = gate()
+    files = published([chain])
+    session = chain.open_session()
+    session.finish(session.decide())
+    name = "journal/gate1.0/1-0.seg"
+    assert findings(tmp_path, files | {name: b"".join(frame for _, frame in chain.frames)}) == {}
+    _, _, notes = verify.verify(str(tmp_path), None)
+    assert "4 younger records are not yet under a checkpoint" in notes
+    assert f"session {session.id} is open: no record of its end yet" in notes
+    dropped = b"".join(frame for _, frame in chain.frames[:2] + chain.frames[3:])
+    assert "gate1.0 epoch 1 has record 3" in str(findings(tmp_path, files | {name: dropped})["V07"])
+
+
+def test_what_the_journal_writes_is_a_whole_folder(tmp_path) -> None:
+    now = iter(range(data_folder.START, data_folder.START + 10**9, 1_000))
+    session = UUID("019b7ca9-8d03-7000-8000-00000000000a")
+    access = {"attempted": "ada", "client": data_folder.PEER, "protocol": "postgres", "decision": "allow"}
+    records = [
+        Record(Kind.NODE_STARTED, {"version": "1", "python": "3.11", "clean": True}),
+        Record(Kind.ACCESS_DECIDED, access, session, TargetName("core"), "access"),
+        Record(
+            Kind.SESSION_OPENED,
+            data_folder.OPENED | {"access": Reference("access")},
+            session,
+            TargetName("core"),
+            "opened",
+        ),
+        Record(Kind.SESSION_CLOSED, {"opened": Reference("opened", last=True), "cause": "client_closed"}, session),
+        Record(Kind.NODE_STOPPED, {"cause": "operator", "open_sessions": 0, "queue_empty": True}),
+    ]
+    for count in (len(records), 1):
+        journal = Journal.open(
+            tmp_path / "journal/gate1.0",
+            "gate1.0",
+            lambda: Instant(next(now)),
+            segment_bytes=262_144,
+            reserve_bytes=262_144,
+            min_free=0,
+            stop_free=0,
+        )
+        ticket = journal.append(records[:count])
+        journal.close()
+        assert ticket.error is None
+    log = PublishedLog(data_folder.test_key())
+    for path in sorted(tmp_path.glob("journal/gate1.0/*.seg")):
+        log.add([Row("gate1.0", frame.header, frame.body) for frame in read_frames(path.read_bytes())])
+    log.publish()
+    write_files(tmp_path / "log", log.files)
+    found, numbers, notes = verify.verify(str(tmp_path), None)
+    assert not any(found.values())
+    assert "1 opened, 1 closed, 0 open" in numbers["V08"]
+    assert notes == [verify.NO_SAVED]
+
+
+# --- damage
+
+
+def test_a_hundred_random_damages_are_found(tmp_path) -> None:
+    found, missed = tamper.run(tmp_path, 100, seed=11)
+    assert missed == []
+    assert found.total() == 100
+
+
+def flipped(name: str, place: int = -1) -> dict[str, bytes]:
+    data = bytearray(FILES[name])
+    data[place] ^= 1
+    return {name: bytes(data)}
+
+
+SEGMENT = next(name for name in FILES if name.startswith("journal/gate1.0/") and name.endswith(".seg"))
+PARTIAL = next(name for name in FILES if name.startswith("log/tile/0/000.p/"))
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "named"),
+    [
+        (flipped(SEGMENT, 100), "V09", SEGMENT),
+        (flipped(PARTIAL), "V05", PARTIAL),
+        (flipped(PARTIAL.replace("tile/0", "tile/entries")), "V05", PARTIAL.replace("tile/0", "tile/entries")),
+        (flipped("log/tile/0/000"), "V05", "log/tile/0/000"),
+        (flipped("log/tile/entries/000", 300), "V05", "leaf "),
+        (flipped("log/checkpoint", -3), "V05", "log/checkpoint"),
+        (flipped("log/log.vkey", 3), "V05", "log/log.vkey"),
+        (flipped("journal/gate1.1/reserve", 5), "V07", "journal/gate1.1/reserve"),
+        ({"journal/gate1.1/lock": b"x"}, "V07", "journal/gate1.1/lock"),
+        ({"journal/gate1.1/notes.txt": b""}, "V07", "journal/gate1.1/notes.txt"),
+        ({"journal/notes.txt": b""}, "V07", "journal/notes.txt"),
+        ({"log/tile/0/notes.txt": b""}, "V05", "log/tile/0/notes.txt"),
+        ({"log/5": b""}, "V05", "log/5"),
+        ({"log/tile/0/000.p/7": FILES[PARTIAL][:224]}, "V05", "log/tile/0/000.p/7"),
+        ({"log/tile/0/002.p/300": b""}, "V05", "log/tile/0/002.p/300"),
+        ({"log/tile/0/x000/000": FILES["log/tile/0/000"]}, "V05", "log/tile/0/x000/000"),
+        ({"log/checkpoint": FILES["log/checkpoints/76"]}, "V05", "log/checkpoint"),
+        ({"log/checkpoints/77": FILES["log/checkpoints/76"]}, "V05", "log/checkpoints/77"),
+        ({"log/checkpoints/77": NEWEST}, "V05", "log/checkpoints/77"),
+    ],
+)
+def test_damage_is_named(tmp_path, change, check, named) -> None:
+    found = findings(tmp_path, FILES | change)
+    assert any(named in text for text in found[check])
+
+
+@pytest.mark.parametrize("name", [*(name for name in FILES if name.startswith("log/")), SEGMENT])
+def test_every_missing_file_is_found(tmp_path, name) -> None:
+    write_files(tmp_path, FILES)
+    (tmp_path / name).unlink()
+    found, _, _ = verify.verify(str(tmp_path), None)
+    assert any(found.values())
+
+
+def test_a_renamed_segment_is_found_although_its_records_are_whole(tmp_path) -> None:
+    files = dict(FILES)
+    files["journal/gate1.1/7-0.seg"] = files.pop("journal/gate1.1/2-0.seg")
+    assert "7-0.seg" in str(findings(tmp_path, files)["V07"])
+
+
+def test_a_record_that_was_not_written_whole_is_told_once_the_writer_had_time(tmp_path) -> None:
+    chain = gate()
+    files = published([chain])
+    name = "journal/gate1.0/1-0.seg"
+    chain.heartbeat(0)
+    whole = b"".join(frame for _, frame in chain.frames)
+    torn = whole[:-50]
+    files[name] = torn + bytes(-len(torn) % 4_096)
+    assert findings(tmp_path, files)["V09"] == [
+        f"{name} at offset {len(chain.frames[0][1])}: a record that is not whole, or foreign bytes"
+    ]
+    files[name] = whole + bytes(-len(whole) % 4_096)
+    assert findings(tmp_path, files) == {}
+
+
+def test_a_folder_whose_log_is_gone_fails(tmp_path) -> None:
+    journal = {name: data for name, data in FILES.items() if name.startswith("journal/")}
+    assert "log/checkpoint" in str(findings(tmp_path, journal)["V05"])
+
+
+# --- forgery with the log's own key
+
+
+def test_a_log_whose_end_was_cut_off_is_smaller_than_the_saved_checkpoint(tmp_path) -> None:
+    earlier = LOG.earlier[3]
+    assert findings(tmp_path / "a", earlier) == {}
+    assert "its end was cut off" in str(findings(tmp_path / "a", earlier, NEWEST)["V05"])
+
+
+def test_a_log_that_was_written_anew_differs_from_the_saved_checkpoint(tmp_path) -> None:
+    other, _, _ = busy_day(2)
+    assert findings(tmp_path, other) == {}
+    assert "this is another log" in str(findings(tmp_path, other, FILES["log/checkpoints/76"])["V05"])
+
+
+def test_a_log_signed_by_another_key_is_not_that_of_its_genesis_nor_of_the_saved_checkpoint(tmp_path) -> None:
+    thief = PublishedLog(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+    thief.integrate(*WRITERS)
+    thief.publish()
+    files = {name: data for name, data in FILES.items() if name.startswith("journal/")}
+    files |= {f"log/{name}": data for name, data in thief.files.items()}
+    assert "names another key than log/log.vkey" in str(findings(tmp_path, files)["V05"])
+    assert "the saved checkpoint" in str(findings(tmp_path, files, NEWEST)["V05"])
+
+
+@pytest.mark.parametrize(
+    "note", [b"", b"\xff\n\n\n", NEWEST[:-5], NEWEST.replace(b"vestibule.test", b"vestibule.best")]
+)
+def test_a_saved_checkpoint_that_is_none_is_told(tmp_path, note) -> None:
+    assert "the saved checkpoint" in str(findings(tmp_path, FILES, note)["V05"])
+
+
+# --- records that contradict each other, in a log that is whole
+
+
+def _drops_a_decision(chain: WriterChain) -> None:
+    session = chain.open_session()
+    session.finish({"id": data_folder.LOGIN, "leaf": "ab" * 32})
+
+
+def _forwards_what_was_denied(chain: WriterChain) -> None:
+    session = chain.open_session()
+    session.finish(session.decide("deny"))
+
+
+def _ends_a_statement_twice(chain: WriterChain) -> None:
+    session = chain.open_session()
+    decided = session.decide()
+    session.finish(decided)
+    session.finish(decided, forwarded=False)
+
+
+def _takes_a_decision_of_another_session(chain: WriterChain) -> None:
+    decided = chain.open_session().decide()
+    chain.open_session().finish(decided)
+
+
+def _forwards_after_the_end(chain: WriterChain) -> None:
+    session = chain.open_session()
+    session.decide()
+    session.close()
+    members = {"decided": {"id": data_folder.LOGIN, "leaf": "ab" * 32}, "outcome": "unknown", "forwarded": True}
+    chain.write(Kind.STATEMENT_FINISHED, members, session.id, sequenced=False)
+
+
+def _skips_a_number_of_a_session(chain: WriterChain) -> None:
+    session = chain.open_session()
+    chain.sessions[session.id].sn += 1
+    session.decide()
+
+
+def _unlinks_a_session(chain: WriterChain) -> None:
+    session = chain.open_session()
+    chain.sessions[session.id].leaf = bytes(32)
+    session.decide()
+
+
+def _closes_with_another_number(chain: WriterChain) -> None:
+    session = chain.open_session()
+    members = {"opened": session.opened, "cause": "killed", "last_sn": 9}
+    chain.write(Kind.SESSION_CLOSED, members, session.id)
+
+
+def _closes_twice(chain: WriterChain) -> None:
+    session = chain.open_session()
+    session.close()
+    chain.write(Kind.SESSION_CLOSED, {"opened": session.opened, "cause": "crash"}, session.id, sequenced=False)
+
+
+def _goes_on_after_the_end(chain: WriterChain) -> None:
+    session = chain.open_session()
+    session.close()
+    session.decide()
+
+
+def _opens_twice(chain: WriterChain) -> None:
+    session = chain.open_session()
+    opened = json.loads(chain.rows[-1].body)
+    del opened["salt"]
+    chain.write(Kind.SESSION_OPENED, opened, session.id)
+
+
+def _skips_a_record(chain: WriterChain) -> None:
+    chain.n += 1
+    chain.heartbeat(0)
+
+
+def _unlinks_a_record(chain: WriterChain) -> None:
+    chain.prev = bytes(32)
+    chain.heartbeat(0)
+
+
+def _unlinks_an_epoch(chain: WriterChain) -> None:
+    chain.prev = bytes(32)
+    chain.start()
+
+
+def _goes_back_to_an_old_epoch(chain: WriterChain) -> None:
+    chain.start()
+    chain.epoch, chain.n = 1, 1
+    chain.heartbeat(0)
+
+
+@pytest.mark.parametrize(
+    ("act", "check"),
+    [
+        (_drops_a_decision, "V11"),
+        (_forwards_what_was_denied, "V11"),
+        (_ends_a_statement_twice, "V11"),
+        (_takes_a_decision_of_another_session, "V11"),
+        (_forwards_after_the_end, "V11"),
+        (_skips_a_number_of_a_session, "V08"),
+        (_unlinks_a_session, "V08"),
+        (_closes_with_another_number, "V08"),
+        (_closes_twice, "V08"),
+        (_goes_on_after_the_end, "V08"),
+        (_opens_twice, "V08"),
+        (_skips_a_record, "V07"),
+        (_unlinks_a_record, "V07"),
+        (_unlinks_an_epoch, "V07"),
+        (_goes_back_to_an_old_epoch, "V07"),
+    ],
+)
+def test_records_that_contradict_each_other_are_named(tmp_path, act: Callable[[WriterChain], None], check) -> None:
+    chain = gate()
+    act(chain)
+    log = PublishedLog(data_folder.test_key())
+    log.force(chain.rows)
+    log.publish()
+    found = findings(tmp_path, folder_of(log, [chain]))
+    assert any("gate1.0" in text for text in found[check])
+
+
+def test_a_body_that_was_forged_under_its_header_is_named(tmp_path) -> None:
+    chain = gate()
+    row = chain.rows[0]
+    forged = encode_body(Kind.NODE_STARTED, {"version": "2", "python": "3.11", "clean": True}, bytes(16))
+    files = published([chain]) | {"journal/gate1.0/1-0.seg": encode_frame(row.header, forged)}
+    assert findings(tmp_path, files)["V09"] == [
+        "leaf 0, journal/gate1.0/1-0.seg at offset 0: the body is not the one that the header names"
+    ]
+
+
+def test_a_body_that_cannot_be_read_is_named(tmp_path) -> None:
+    chain = gate()
+    chain.heartbeat(0)
+    good = chain.rows[-1]
+    body = b'{"salt":"x"}'
+    header = re.sub(rb'"body":"\w+"', b'"body":"%s"' % sha256(body).hexdigest().encode(), good.header)
+    header = re.sub(rb'"len":\d+', b'"len":%d' % len(body), header)
+    chain.rows[-1] = replace(good, header=header, body=body)
+    chain.frames[-1] = (chain.frames[-1][0], encode_frame(header, body))
+    log = PublishedLog(data_folder.test_key())
+    log.force(chain.rows)
+    log.publish()
+    assert "the body of a Heartbeat cannot be read" in str(findings(tmp_path, folder_of(log, [chain])))
+
+
+def test_recovery_by_another_writer_ends_sessions_wherever_its_records_stand_in_the_log(tmp_path) -> None:
+    chain, control = gate(), WriterChain("gate1.control", random.Random(8))
+    session = chain.open_session()
+    decided = session.decide()
+    late = chain.open_session()
+    late.close()
+    control.start()
+    unknown = {"decided": decided, "outcome": "unknown", "forwarded": True}
+    not_reached = {"decided": decided, "outcome": "not_reached", "forwarded": False}
+    control.write(
+        Kind.SESSION_CLOSED, {"opened": session.opened, "cause": "crash", "last_sn": 2}, session.id, sequenced=False
+    )
+    control.write(Kind.STATEMENT_FINISHED, unknown, session.id, sequenced=False)
+    control.write(Kind.STATEMENT_FINISHED, not_reached, late.id, sequenced=False)
+    for order in ([chain, control], [control, chain]):
+        assert findings(tmp_path, published(order)) == {}
+    _, numbers, notes = verify.verify(str(tmp_path), None)
+    assert "2 opened, 2 closed, 0 open" in numbers["V08"]
+    assert not any("is open" in note for note in notes)
+
+
+def test_heartbeats_that_count_other_sessions_are_told(tmp_path) -> None:
+    chain = gate()
+    chain.open_session()
+    chain.heartbeat(0)
+    chain.open.add(UUID(int=1))
+    chain.heartbeat(1)
+    chain.start()
+    chain.heartbeat(2)
+    assert findings(tmp_path, published([chain])) == {}
+    assert "3 heartbeats, 1 of which count other sessions" in verify.verify(str(tmp_path), None)[1]["V08"]
+
+
+# --- Ed25519
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=80), st.integers(0, 95), st.integers(0, 255))
+def test_signatures_are_judged_as_the_library_judges_them(seed, message, place, change) -> None:
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    public = key.public_key().public_bytes_raw()
+    data = bytearray(key.sign(message) + public)
+    data[place] ^= change
+    signature, public = bytes(data[:64]), bytes(data[64:])
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+        expected = True
+    except InvalidSignature:
+        expected = False
+    try:
+        assert verify.verify_ed25519(public, signature, message) == expected
+    except ValueError:
+        assert not expected
+
+
+def test_the_vectors_of_rfc_8032_are_verified() -> None:
+    public = bytes.fromhex("fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025")
+    signature = bytes.fromhex(
+        "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a"
+    )
+    assert verify.verify_ed25519(public, signature, b"\xaf\x82")
+    assert not verify.verify_ed25519(public, signature, b"\xaf\x83")
+
+
+def test_a_signature_has_one_form_only() -> None:
+    key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    public, signature = key.public_key().public_bytes_raw(), key.sign(b"m")
+    s = int.from_bytes(signature[32:], "little")
+    assert verify.verify_ed25519(public, signature, b"m")
+    assert not verify.verify_ed25519(public, signature[:32] + (s + verify.ORDER).to_bytes(32, "little"), b"m")
+    assert not verify.verify_ed25519(public, signature + b"\x00", b"m")
+
+
+@pytest.mark.parametrize(
+    "public",
+    [
+        (1).to_bytes(32, "little"),
+        bytes(32),
+        verify.PRIME.to_bytes(32, "little"),
+        (verify.PRIME + 1).to_bytes(32, "little"),
+        (1 << 255 | 1).to_bytes(32, "little"),
+        (2).to_bytes(32, "little"),
+    ],
+)
+def test_keys_of_small_order_and_second_forms_of_points_are_refused(public) -> None:
+    with pytest.raises(ValueError, match="not a point"):
+        verify.multiples(public)
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_notes_are_refused_by_a_defined_error(data) -> None:
+    vkey = verify.parse_vkey(FILES["log/log.vkey"])
+    text = Note.parse(NEWEST).text.encode()
+    for note in (data, text + b"\n" + data, text + b"\n\xe2\x80\x94 " + data):
+        with pytest.raises(ValueError):
+            verify.open_checkpoint(note, vkey, True)
+
+
+# --- the file itself
+
+
+def test_it_runs_alone(tmp_path) -> None:
+    write_files(tmp_path / "data", FILES)
+    alone = tmp_path / "verify.py"
+    alone.write_bytes(SOURCE.read_bytes())
+    command = [sys.executable, "-I", "-S", str(alone), str(tmp_path / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("PASS V05")
+
+
+@pytest.mark.parametrize("arguments", [[], ["{}/nothing"], ["{}", "--checkpoint", "{}/nothing"], ["--what"]])
+def test_wrong_usage_has_a_status_of_its_own(tmp_path, arguments, capsys) -> None:
+    write_files(tmp_path, FILES)
+    with pytest.raises(SystemExit) as stopped:
+        verify.main([argument.format(tmp_path) for argument in arguments])
+    assert stopped.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_it_is_one_file_of_the_standard_library_for_python_3_8_and_nothing_in_it_writes() -> None:
+    text = SOURCE.read_text()
+    assert len(text.splitlines()) <= 500
+    tree = ast.parse(text, feature_version=(3, 8))
+    names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert names <= sys.stdlib_module_names | {"__future__"}
+    assert not names & {"socket", "urllib", "http", "ssl", "subprocess", "shutil"}
+    called = {
+        node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    assert not called & {
+        "write_bytes",
+        "write_text",
+        "unlink",
+        "rename",
+        "replace_file",
+        "mkdir",
+        "touch",
+        "chmod",
+        "removesuffix",
+        "removeprefix",
+    }
+    opened = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "open"]
+    assert [node.args[1].value for node in opened] == ["rb"]
