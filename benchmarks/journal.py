@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import uvloop
+
 from vestibule.model.names import Instant, TargetName
 from vestibule.model.record import Json, Kind, Record, Reference
 from vestibule.stores.segments import Journal, Ticket
@@ -57,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def measure(folder: Path, seconds: float) -> list[Figure]:
     """Measure the disk, then the journal with more and more producers."""
     figures = [_bare(folder, 1, seconds), _bare(folder, 100, seconds)]
-    figures += [asyncio.run(_journal(folder / str(number), number, seconds)) for number in (1, 10, 100, 500)]
+    figures += [uvloop.run(_journal(folder / str(number), number, seconds)) for number in (1, 10, 100, 500)]
     return figures
 
 

@@ -15,6 +15,9 @@ from vestibule.model.errors import EvidenceUnavailable
 from vestibule.model.record import WEIGHT, Json, Kind, Record, Reference, Written
 
 
+_DECISIONS: Final = frozenset(kind for kind, weight in WEIGHT.items() if weight == "D") - {Kind.NODE_STARTED}
+
+
 class Ticket:
     """What became of one append: `error`, or `written` in the order of its records; neither before `done`."""
 
@@ -46,7 +49,7 @@ def decides(record: Record) -> bool:
     NodeStarted is awaited too, but it must be written on a full disk: a process that cannot say that it started could
     never report what it found there.
     """
-    return WEIGHT[record.kind] == "D" and record.kind is not Kind.NODE_STARTED
+    return record.kind in _DECISIONS
 
 
 def salvage(records: Iterable[Record]) -> tuple[Record, ...]:
