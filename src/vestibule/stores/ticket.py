@@ -14,7 +14,6 @@ from typing import Final
 from vestibule.model.errors import EvidenceUnavailable
 from vestibule.model.record import WEIGHT, Json, Kind, Record, Reference, Written
 
-
 _DECISIONS: Final = frozenset(kind for kind, weight in WEIGHT.items() if weight == "D") - {Kind.NODE_STARTED}
 
 
