@@ -10,6 +10,7 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from vestibule.evidence import verify
 from vestibule.evidence.canonical import ZERO_LEAF, Header, encode_body, encode_header, leaf_hash, uuid7
 from vestibule.evidence.checkpoint import Checkpoint, VerifierKey, sign_checkpoint
 from vestibule.evidence.heartbeat import sessions_digest
@@ -268,6 +269,28 @@ def folder_of(log: PublishedLog, writers: list[WriterChain]) -> dict[str, bytes]
         segments[newest] += bytes(-len(segments[newest]) % 4_096)
         files |= segments | {f"journal/{writer.node}/lock": b"", f"journal/{writer.node}/reserve": bytes(4_096)}
     return files
+
+
+def gate() -> WriterChain:
+    """Start one writer."""
+    chain = WriterChain("gate1.0", random.Random(7))
+    chain.start()
+    return chain
+
+
+def published_folder(writers: list[WriterChain]) -> dict[str, bytes]:
+    """Make the folder of writers whose records are all published."""
+    log = PublishedLog(test_key())
+    log.integrate(*writers)
+    log.publish()
+    return folder_of(log, writers)
+
+
+def findings(folder: Path, files: Mapping[str, bytes], saved: bytes | None = None) -> dict[str, list[str]]:
+    """Write a folder and give what the verifier finds, by check."""
+    write_files(folder, files)
+    found, _, _ = verify.verify(str(folder), saved)
+    return {check: texts for check, texts in found.items() if texts}
 
 
 def _serve(gate: WriterChain, source: random.Random) -> None:
