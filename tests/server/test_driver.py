@@ -181,6 +181,16 @@ async def test_a_refused_log_in_goes_to_who_counts_them_and_nothing_waits_for_it
     assert scene.journal.records == []
 
 
+async def test_what_the_target_did_wrong_is_in_the_operators_log(make_scene: MakeScene) -> None:
+    scene = await open_scene(make_scene, "soon")
+    scene.script.answer = on(b"hello", Close("protocol_error", "it lies"))
+    with structlog.testing.capture_logs() as logs:
+        await scene.client.send(b"hello")
+        assert await scene.client.rest() == b""
+    (line,) = [line for line in logs if line["event"] == "target_failed"]
+    assert (line["session"], line["target"], line["cause"]) == (str(scene.session), "core", "it lies")
+
+
 # --- when evidence fails ---------------------------------------------------------------------------------------------
 
 

@@ -170,6 +170,8 @@ class Playbook:
         self.paused: set[Side] = set()
         self.deadline: Instant | None = None
         self.closed = ""
+        #: What the operator's log was told of the target.
+        self.fault = ""
         #: Called with each message that reaches a side; gives what that side answers.
         self.replies: dict[Side, Callable[[object], bytes]] = {}
         self._outboxes = {side: Outbox(partial(self._left, side)) for side in Side}
@@ -378,8 +380,8 @@ class Playbook:
     def _note(self, effect: Effect) -> None:
         self.seen.append(Did(effect))
         match effect:
-            case Close(reason=reason):
-                self.closed = reason
+            case Close(reason=reason, fault=fault):
+                self.closed, self.fault = reason, fault
             case Pause(side=side):
                 self.paused.add(side)
             case Resume(side=side):

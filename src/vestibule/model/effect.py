@@ -109,9 +109,13 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Flush both sides within the drain time, then close both connections; nothing follows."""
+    """Flush both sides within the drain time, then close both connections; nothing follows.
+
+    `fault` is what the target did wrong, for the operator's log: never a value, never told to the client.
+    """
 
     reason: str
+    fault: str = ""
 
 
 Effect = Send | Persist | Prove | Analyse | Dial | Cancel | Opened | Pause | Resume | Wake | Close

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -171,7 +172,8 @@ async def _connect(where: Resolved) -> socket.socket:
         await asyncio.get_running_loop().sock_connect(sock, address)
     except OSError as error:
         sock.close()
-        raise OpeningFailed(error.strerror or type(error).__name__) from error
+        # The event loop's own words repeat the address and leave the reason out.
+        raise OpeningFailed(os.strerror(error.errno) if error.errno else type(error).__name__) from error
     except BaseException:
         sock.close()
         raise

@@ -243,7 +243,9 @@ class Driver:
                 self._door(side).is_paused = False
             case Wake(at=at):
                 self._alarm.set(at)
-            case Close(reason=reason):
+            case Close(reason=reason, fault=fault):
+                if fault:
+                    self._report_fault(fault)
                 self._close(reason, "protocol_error")
             case _:
                 assert_never(effect)
@@ -391,6 +393,10 @@ class Driver:
         self._drain = self._loop.call_later(DRAIN_SECONDS, self._cut)
         for door in self._doors:
             door.finish()
+
+    def _report_fault(self, fault: str) -> None:
+        target = "" if self.target is None else self.target.name
+        log.warning("target_failed", session=str(self.conversation.session), target=target, cause=fault)
 
     def _record_end(self, cause: str) -> None:
         try:

@@ -192,7 +192,7 @@ def test_a_fatal_error_of_the_target_passes_and_ends_the_session(severity):
     play.target(failure("57P01", severity))
     assert play.closed == "target_closed"
     assert play.to(Side.CLIENT) == [failure("57P01", severity)]
-    assert outcomes(play) == [("unknown", 0, None)]
+    assert outcomes(play) == [("unknown", 0, "57P01")]
 
 
 def test_a_copy_to_the_client_passes_and_its_bytes_are_counted():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.pg_play import before_login, session
+from tests.support.pg_play import before_login, log_in, session
 from vestibule.model.event import (
     Analysed,
     Dialed,
@@ -21,6 +21,7 @@ from vestibule.model.event import (
 from vestibule.model.identity import Peer
 from vestibule.model.statement import Parsed
 from vestibule.protocols.postgres import messages as pg
+from vestibule.protocols.postgres.codec import encode
 
 SIDES = st.sampled_from(list(Side))
 BYTES = st.one_of(st.binary(max_size=80), st.sampled_from([b"Q\0\0\0\x0dSELECT 1\0", b"S\0\0\0\x04", b"Z\0\0\0\x05I"]))
@@ -64,3 +65,44 @@ def test_nothing_is_said_after_the_end() -> None:
     play.take()
     for event in (Received(Side.CLIENT, b"x"), Woken(), Told("kill"), Dialed(Peer("", 0), 0, None, b"")):
         assert play.relay.handle(event, play.now) == ()
+
+
+def test_what_a_target_did_wrong_is_for_the_operator_and_the_record_alone() -> None:
+    play = session()
+    play.client(pg.Query(b"SELECT 1"))
+    play.target(pg.CopyInResponse(0, (0,)))
+
+    (error,) = [message for message in play.to(Side.CLIENT) if isinstance(message, pg.ErrorResponse)]
+    assert (error.text("C"), error.text("M")) == ("08006", "vestibule: target core-banking is not available")
+    assert play.fault == "the target asks for a COPY that nobody asked for"
+    (finished,) = [record for record in play.records if record.kind == "StatementFinished"]
+    assert finished.members["error"] == {"code": "08006", "text": play.fault}
+
+
+def test_a_target_that_hangs_up_is_the_operators_to_know() -> None:
+    play = session()
+    play.end(Side.TARGET)
+
+    assert (play.closed, play.fault) == ("target_closed", "the target closed the connection")
+
+
+def test_a_client_that_hangs_up_is_nobodys_fault() -> None:
+    play = session()
+    play.end(Side.CLIENT)
+
+    assert (play.closed, play.fault) == ("client_closed", "")
+
+
+def test_a_target_that_fails_in_log_in_is_the_operators_to_know() -> None:
+    play = before_login()
+    play.replies[Side.TARGET] = lambda _: encode(pg.AuthenticationOk())
+    log_in(play)
+
+    assert play.fault == "the target let us in without proving that it knows the password"
+
+
+def test_a_target_that_cannot_be_dialled_is_told_by_who_dialled() -> None:
+    play = before_login(dialed=DialFailed("10.0.0.5:5432: Connection refused"))
+    log_in(play)
+
+    assert (play.closed, play.fault) == ("10.0.0.5:5432: Connection refused", "")

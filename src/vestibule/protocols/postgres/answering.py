@@ -263,7 +263,9 @@ class Answering:
         session = self._session
         if _is_fatal(message):
             session.tell_client(encode(message))
-            session.end("target_closed", "")
+            if session.owed and session.owed[0].running is not None:
+                session.owed[0].running.end("unknown", (message.text("C"), message.text("M")))
+            session.end("target_closed", "", fault=f"the target ended the session: {message.text('C')}")
             return
         owed = self._head(type(message))
         error = (message.text("C"), message.text("M"))

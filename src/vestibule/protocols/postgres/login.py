@@ -221,7 +221,8 @@ class Login:
 
     def dial_failed(self, failure: DialFailed) -> None:
         """Tell the client that there is no target, and nobody but the record why."""
-        self._fail_target(failure.cause)
+        # The driver, which dialled, has told the operator.
+        self._fail_target(failure.cause, fault="")
 
     def receive_target(self, data: bytes) -> None:
         """Take the target's bytes up to its first ReadyForQuery, and its answer about the catalog."""
@@ -374,21 +375,21 @@ class Login:
         self._tell_client(encode(error))
         self._close("refused")
 
-    def _fail_target(self, cause: str) -> None:
+    def _fail_target(self, cause: str, fault: str | None = None) -> None:
         self._tell_client(encode(errors.target_unreachable(self._at_target.target.name)))
-        self._abandon(cause)
+        self._abandon(cause, cause if fault is None else fault)
 
-    def _abandon(self, cause: str) -> None:
+    def _abandon(self, cause: str, fault: str = "") -> None:
         """Record how an admitted log-in ended without a session, or a session before its first statement."""
         if self.stage is Stage.CATALOG:
             self._effects.append(Persist(self.gate.closed("target_closed", self.now)))
         elif self._reached is not None:
             self._effects.append(Persist(self.gate.unreached(cause)))
-        self._close(cause)
+        self._close(cause, fault)
 
-    def _close(self, reason: str) -> None:
+    def _close(self, reason: str, fault: str = "") -> None:
         self.stage = Stage.OVER
-        self._effects.append(Close(reason))
+        self._effects.append(Close(reason, fault))
 
     # --- small things ------------------------------------------------------------------------------------------------
 

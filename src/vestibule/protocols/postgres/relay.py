@@ -134,10 +134,10 @@ class PostgresRelay:
                 self._asks.advance()
         except ClientProtocolError as error:
             session.end("protocol_error", f"vestibule: {error}", error.code)
-        except TargetProtocolError:
+        except TargetProtocolError as error:
             place = session.gate.place
             name = "" if place is None else place.target.name
-            session.end("protocol_error", wording.target_unavailable(name), "08006")
+            session.end("protocol_error", wording.target_unavailable(name), "08006", str(error))
 
     def _tell(self, session: Session, told: Told) -> None:
         match told.what:

@@ -345,10 +345,13 @@ class Session:
         elif side is Side.TARGET:
             place = self.gate.place
             name = "" if place is None else place.target.name
-            self.end("target_closed", wording.target_unavailable(name), "08006")
+            self.end("target_closed", wording.target_unavailable(name), "08006", "the target closed the connection")
 
-    def end(self, cause: Cause, text: str, code: str = "57P01") -> None:
-        """End the session: stop what runs, tell the client, close the target, write the last records."""
+    def end(self, cause: Cause, text: str, code: str = "57P01", fault: str = "") -> None:
+        """End the session: stop what runs, tell the client, close the target, write the last records.
+
+        What the target did wrong (`fault`) is for the record of what ran, and for the operator.
+        """
         if self.is_over:
             return
         self.is_over = True
@@ -358,15 +361,16 @@ class Session:
         if text and not self.is_mid_message:
             self.tell_client(encode(ended(code, text)))
         self.tell_target(encode(pg.Terminate()))
-        self._finish_all()
+        self._finish_all(("08006", fault) if fault else ("", ""))
         self.persist(self.gate.closed(cause, self.now))
-        self.effects.append(Close(cause))
+        self.effects.append(Close(cause, fault))
 
-    def _finish_all(self) -> None:
+    def _finish_all(self, error: tuple[str, str]) -> None:
         self.write_completed("")
         running = [owed.running for owed in self.owed if owed.running is not None]
         running += [portal.running for names in (self.portals, self.cursors) for portal in names.values()]
         for statement in dict.fromkeys(running):
+            statement.end("unknown", error)
             self.finish(statement, "")
         self.owed.clear()
 
