@@ -10,8 +10,8 @@ from vestibule.evidence.checkpoint import (
     COSIGNATURE_KEY,
     Checkpoint,
     Note,
+    Signature,
     VerifierKey,
-    cosign,
     cosigned_at,
     open_checkpoint,
     open_note,
@@ -51,8 +51,10 @@ def test_the_keys_are_the_vectors_of_the_reference() -> None:
 
 
 def test_the_note_is_the_vector_of_the_reference() -> None:
-    cosignature = cosign(SIGNED, WITNESS_KEY, 1_767_323_045, WITNESS.sign)
-    assert SIGNED + str(cosignature).encode() == NOTE.encode()
+    time = 1_767_323_045
+    payload = WITNESS.sign(f"cosignature/v1\ntime {time}\n{CHECKPOINT.text}".encode())
+    line = Signature(WITNESS_KEY.name, WITNESS_KEY.id, time.to_bytes(8, "big") + payload)
+    assert SIGNED + str(line).encode() == NOTE.encode()
 
 
 def test_the_note_of_the_reference_is_verified() -> None:

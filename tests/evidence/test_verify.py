@@ -9,7 +9,6 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests import tamper
 from tests.support import data_folder
@@ -22,7 +21,7 @@ from tests.support.data_folder import (
     write_files,
 )
 from vestibule.evidence import verify
-from vestibule.evidence.checkpoint import COSIGNATURE_KEY, VerifierKey, cosign
+from vestibule.evidence.checkpoint import Signature
 from vestibule.evidence.log import Row
 from vestibule.evidence.segment import read_frames
 from vestibule.model.names import Instant, TargetName
@@ -86,9 +85,7 @@ def test_a_saved_checkpoint_of_any_earlier_size_is_found_in_the_log(tmp_path) ->
 
 
 def test_a_saved_checkpoint_may_carry_the_lines_of_witnesses(tmp_path) -> None:
-    key = Ed25519PrivateKey.from_private_bytes(bytes(32))
-    witness = VerifierKey("witness", key.public_key().public_bytes_raw(), COSIGNATURE_KEY)
-    line = str(cosign(NEWEST, witness, 1_767_323_045, key.sign)).encode()
+    line = str(Signature("witness", b"\x01\x02\x03\x04", bytes(72))).encode()
     assert findings(tmp_path, FILES, NEWEST + line) == {}
     assert "log/checkpoint" in str(findings(tmp_path, FILES | {"log/checkpoint": NEWEST + line}))
 

@@ -171,12 +171,6 @@ def open_checkpoint(note: bytes, key: VerifierKey) -> Checkpoint:
     return checkpoint
 
 
-def cosign(note: bytes, key: VerifierKey, time: int, signer: Signer) -> Signature:
-    """Make a witness's signature line over the text of a note, at `time` in Unix seconds."""
-    message = _cosigned(Note.parse(note).text, time)
-    return Signature(key.name, key.id, time.to_bytes(8, "big") + signer(message))
-
-
 def cosigned_at(note: bytes, key: VerifierKey) -> int:
     """Give the time of the witness's cosignature on a note, in Unix seconds."""
     parsed = Note.parse(note)

@@ -67,13 +67,13 @@ def mask_text(text: bytes, literals: Sequence[Span], understood: bool, key: byte
     return MaskedText(_cut(masked), lossy)
 
 
-def mask_value(value: bytes | None, understood: bool, key: bytes, key_id: str, *, binary: bool = False) -> str | None:
-    """Give what may be stored of one parameter; None is NULL, and a value in a binary format is always a token."""
+def mask_value(value: bytes | None, understood: bool, key: bytes, key_id: str) -> str | None:
+    """Give what may be stored of one parameter, given as text; None is NULL, and what is no text becomes a token."""
     if value is None:
         return None
     token = partial(storage_token, key, key_id, CLASS)
     text = value.decode(errors="replace")
-    if binary or "\ufffd" in text or _CONTROL.search(text):
+    if "\ufffd" in text or _CONTROL.search(text):
         return token(value.hex())
     secrets = [*_shaped(text), *_announced(text, 0)]
     if not understood or _is_sensitive(text):
