@@ -345,3 +345,19 @@ def test_names_that_the_server_would_cut_are_refused(message):
     assert play.to(Side.TARGET) == [pg.Execute(POISON)]
     play.target(pg.ErrorResponse((("S", "ERROR"), ("C", "34000"), ("M", "no portal"))))
     assert told(play) == ["42622"]
+
+
+def test_behind_a_query_the_unnamed_portal_is_the_querys_own():
+    play = session()
+    play.client(pg.Query(b"BEGIN"))
+    play.target(pg.CommandComplete("BEGIN"), pg.ReadyForQuery("T"))
+    play.client(pg.Parse("", b"SELECT 1"), pg.Bind("", ""), pg.Sync())
+    play.target(pg.ParseComplete(), pg.BindComplete(), pg.ReadyForQuery("T"))
+    play.take()
+    play.client(pg.Query(b"SELECT 1 / 0"), pg.Execute(""))
+    assert play.to(Side.TARGET) == [pg.Query(b"SELECT 1 / 0")]
+    play.target(pg.ErrorResponse((("S", "ERROR"), ("C", "22012"), ("M", "division"))), pg.ReadyForQuery("E"))
+    assert play.to(Side.TARGET) == [pg.Execute(POISON)]
+    play.client(pg.Terminate())
+    ended = [record.members["outcome"] for record in play.records if record.kind == "StatementFinished"]
+    assert sorted(ended) == ["error", "ok", "ok"]

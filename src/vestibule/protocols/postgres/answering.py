@@ -342,6 +342,8 @@ class Answering:
         if owed.running is not None:
             session.complete(owed.running, "ok")
         self._close_portals(owed, message.status)
+        if owed.change is not None:
+            owed.change.settle()
         session.write_completed(message.status)
         if owed is session.settling:
             session.settling = None

@@ -171,8 +171,10 @@ class Asking:
         owed = Owed(Answer.QUERY, session.segment, running)
         session.owe(owed)
         session.may_copy = owed if may_copy(analyses) else None
-        # A Query ends what the unnamed statement meant.
+        # A Query ends what the unnamed statement meant, and the unnamed portal is the Query's own from here on.
         session.prepared.forget("")
+        if session.portals.current("") is not None:
+            owed.change = session.portals.offer("", None, session.segment)
         session.is_unsynced = False
         session.segment += 1
 
