@@ -98,15 +98,15 @@ class Gateway:
 
     def write_files(self) -> None:
         """Write both files as they are wanted now."""
-        self.sandbox.write(self.settings_file, yaml.safe_dump(self.settings, sort_keys=False))
-        self.sandbox.write(self.policy_file, yaml.safe_dump(self.policy, sort_keys=False))
+        self.sandbox.write(self.settings_file, _as_yaml(self.settings))
+        self.sandbox.write(self.policy_file, _as_yaml(self.policy))
 
     def change_policy(self, change: Change) -> None:
         """Change the policy in place, as an administrator with an editor would; it is put there in one step."""
         changed = copy.deepcopy(self.policy)
         change(changed)
         self.policy = changed
-        fresh = self.sandbox.write(self.folder / "policy.yaml.new", yaml.safe_dump(changed, sort_keys=False))
+        fresh = self.sandbox.write(self.folder / "policy.yaml.new", _as_yaml(changed))
         fresh.replace(self.policy_file)
 
     def _usual_settings(self) -> dict[str, Any]:
@@ -300,6 +300,19 @@ def token_in(output: str) -> str:
     if found is None:
         raise RuntimeError(f"there is no token in:\n{output}")
     return found.group()
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes a value out each time: the files know no aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Write it out."""
+        return True
+
+
+def _as_yaml(document: dict[str, Any]) -> str:
+    written: str = yaml.dump(document, Dumper=_Plain, sort_keys=False)
+    return written
 
 
 def _read_url(process: subprocess.Popen[bytes], timeout: float = 60) -> tuple[str, str]:
