@@ -106,9 +106,10 @@ def test_psycopg_prepares_evicts_and_runs_many_as_it_does_directly(
             for number in range(10):
                 statement = sql.SQL("SELECT {}::int + %s").format(sql.Literal(number))
                 assert connection.execute(statement, [1]).fetchone() == (number + 1,)
+            names = connection.execute("SELECT name, statement FROM pg_prepared_statements ORDER BY 1").fetchall()
             with connection.cursor() as cursor:
                 cursor.executemany(f"INSERT INTO {items} (label) VALUES (%s)", [(f"n{i}",) for i in range(500)])
-            return connection.execute("SELECT name, statement FROM pg_prepared_statements ORDER BY 1").fetchall()
+            return names
 
     assert work(conninfo) == work(server.conninfo())
     assert server.execute(f"SELECT count(*) FROM {items}") == [(1_000,)]
