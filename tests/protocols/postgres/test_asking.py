@@ -361,3 +361,43 @@ def test_behind_a_query_the_unnamed_portal_is_the_querys_own():
     play.client(pg.Terminate())
     ended = [record.members["outcome"] for record in play.records if record.kind == "StatementFinished"]
     assert sorted(ended) == ["error", "ok", "ok"]
+
+
+def test_portals_are_bounded_by_their_parameters():
+    play = session()
+    play.client(pg.Query(b"BEGIN"))
+    play.target(pg.CommandComplete("BEGIN"), pg.ReadyForQuery("T"))
+    play.client(pg.Parse("s", b"SELECT $1"), pg.Sync())
+    play.target(pg.ParseComplete(), pg.ReadyForQuery("T"))
+    for at in range(3):
+        play.client(pg.Bind(f"p{at}", "s", (), (bytes(30 << 20),)), pg.Sync())
+        play.target(pg.BindComplete(), pg.ReadyForQuery("T"))
+    play.take()
+    play.client(pg.Bind("one more", "s", (), (b"1",)))
+    assert play.to(Side.TARGET) == [pg.Execute(POISON)]
+
+
+def test_a_pipeline_of_large_parameters_waits_for_answers_instead_of_being_refused():
+    play = session()
+    play.client(pg.Parse("s", b"SELECT $1"))
+    large = pg.Bind("", "s", (), (bytes(30 << 20),))
+    play.client(large, large, large)
+    play.take()
+    play.client(large)
+    assert play.to(Side.TARGET) == [pg.Flush()]
+    play.target(pg.ParseComplete(), *[pg.BindComplete()] * 3)
+    assert large in play.to(Side.TARGET)
+
+
+@pytest.mark.parametrize("text", ["PREPARE one_more AS SELECT 1", "DECLARE one_more CURSOR FOR SELECT 1"])
+def test_names_made_by_sql_are_bounded_too(text):
+    play = session()
+    kind = text.split()[0]
+    many = "; ".join(text.replace("one_more", f"n{at}") for at in range(2_500))
+    tag = {"PREPARE": "PREPARE", "DECLARE": "DECLARE CURSOR"}[kind]
+    for at in range(4):
+        play.client(pg.Query(many.replace(" n", f" n{at}_").encode()))
+        play.target(*[pg.CommandComplete(tag)] * 2_500, IDLE)
+    play.take()
+    play.client(pg.Query(text.encode()))
+    assert told(play) == ["54000", IDLE]

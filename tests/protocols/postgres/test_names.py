@@ -100,28 +100,48 @@ def test_a_drop_of_one_name_spares_the_others() -> None:
 def test_names_are_bounded_by_number_and_by_bytes() -> None:
     few = names(limit=1)
     few.offer("a", "x", 0)
-    assert not few.has_room("y")
+    assert not few.has_room("b")
+    assert few.has_room("a")
     small = names(room=10)
     small.offer("a", "123456", 0)
-    assert not small.has_room("123456")
+    assert small.has_room("b")
+    small.offer("b", "1234", 0)
+    assert not small.has_room("b")
     small.forget("a")
-    assert small.has_room("123456")
+    assert small.has_room("b")
 
 
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["x", "yy", None]), st.sampled_from("sro"))))
-def test_the_weight_is_that_of_the_present_meanings(steps: list[tuple[str, str | None, str]]) -> None:
-    table = names()
+def test_what_a_name_may_go_back_to_takes_room() -> None:
+    table = names(room=10)
+    changes = [table.offer("", "123456", 0) for _ in range(2)]
+    assert not table.has_room("")
+    changes[0].settle()
+    changes[1].settle()
+    assert table.has_room("")
+
+
+steps_of_names = st.tuples(
+    st.sampled_from(["a", "b", ""]), st.sampled_from(["x", "yy", None]), st.sampled_from("srofd")
+)
+
+
+@given(st.lists(steps_of_names))
+def test_what_is_left_at_the_end_is_all_that_takes_room(steps: list[tuple[str, str | None, str]]) -> None:
+    table = names(room=1)
     pending = []
     for at, (name, value, fate) in enumerate(steps):
         change = table.offer(name, value, at)
-        if fate == "s":
-            change.settle()
-        elif fate == "r":
-            change.revert()
-        else:
-            pending.append(change)
+        match fate:
+            case "s":
+                change.settle()
+            case "r":
+                change.revert()
+            case "f":
+                change.fail()
+            case _:
+                pending.append(change)
+        if fate == "d":
+            table.drop_settled()
     for change in pending:
         change.revert()
-    room = 1_000 - sum(map(len, table.values()))
-    assert table.has_room("z" * room)
-    assert not table.has_room("z" * (room + 1))
+    assert table.has_room("a") is not any(table.values())

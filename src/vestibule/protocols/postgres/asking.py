@@ -22,11 +22,11 @@ from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import decode_frontend, encode
 from vestibule.protocols.postgres.errors import refusal
 from vestibule.protocols.postgres.frames import Copied, Frame, Rows
-from vestibule.protocols.postgres.names import Unsettled
+from vestibule.protocols.postgres.names import Names, Unsettled
 from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Running, Shape
 from vestibule.protocols.postgres.session import OWED_LIMIT, Session
 from vestibule.protocols.postgres.states import CLIENT, Act, State
-from vestibule.protocols.postgres.understanding import Understanding, Waiting, judge_bound, may_copy
+from vestibule.protocols.postgres.understanding import TOO_MANY, Understanding, Waiting, judge_bound, may_copy
 from vestibule.protocols.postgres.values import shown
 
 #: Names of this beginning are the gateway's own.
@@ -41,7 +41,6 @@ _LONG_NAME: Final = Unsupported(
     "42622", f"vestibule: names of statements and portals may have at most {NAME_BYTES} bytes", "Use a shorter name."
 )
 _RESERVED_NAME: Final = Unsupported("42602", f'names beginning with "{RESERVED}" are the gateway\'s own')
-_TOO_MANY: Final = Unsupported("54000", "too many prepared statements or portals in one session")
 _FUNCTION_CALL: Final = Unsupported(
     "0A000", "vestibule: function calls by number (FunctionCall) are not supported", "Use SELECT function(...) instead."
 )
@@ -183,8 +182,8 @@ class Asking:
     def _parse(self, message: pg.Parse) -> None:
         session = self._session
         problem = _name_problem(message.name)
-        if problem is None and not session.prepared.has_room(Prepared(message.text, ())):
-            problem = _TOO_MANY
+        if problem is None and not self._has_room(session.prepared, message.name):
+            problem = TOO_MANY
         if problem is not None:
             session.refuse_extended(refusal(problem), None)
             return
@@ -193,7 +192,7 @@ class Asking:
         resolved = analyses if isinstance(analyses, Unsupported) else understanding.resolve(analyses, is_run=False)
         understanding.settle()
         if isinstance(resolved, Unsupported) or isinstance(analyses, Unsupported):
-            decided = self._refuse_text(message.text, resolved if isinstance(resolved, Unsupported) else _TOO_MANY)
+            decided = self._refuse_text(message.text, resolved if isinstance(resolved, Unsupported) else TOO_MANY)
             session.refuse_extended(session.explain(decided), decided)
             return
         operations = tuple(operation for analysis in resolved for operation in analysis.operations)
@@ -209,8 +208,10 @@ class Asking:
         session = self._session
         prepared = session.prepared.find(message.statement, session.segment)
         problem = _name_problem(message.portal) or (_absent("S", message.statement) if prepared is None else None)
+        if problem is None and not self._has_room(session.portals, message.portal):
+            problem = TOO_MANY
         if problem is not None or prepared is None:
-            session.refuse_extended(refusal(problem or _TOO_MANY), None)
+            session.refuse_extended(refusal(problem or TOO_MANY), None)
             return
         decided = self._decide_bound(prepared, message)
         if decided is None or decided.permit is None:
@@ -226,6 +227,18 @@ class Asking:
         session.tell_target(encode(message), decided.permit)
         session.is_unsynced = True
 
+    def _has_room(self, names: Names[Prepared] | Names[Portal], name: str) -> bool:
+        """Whether a name may be given a meaning; open answers may yet make room, so they are waited for."""
+        session = self._session
+        if names.has_room(name):
+            return True
+        if not session.owed:
+            return False
+        if session.is_unsynced:
+            # Without a Sync the target may keep its answers to itself.
+            session.tell_target(encode(pg.Flush()))
+        raise Waiting
+
     def _decide_bound(self, prepared: Prepared, message: pg.Bind) -> Decided | None:
         """Decide a statement with its parameters; a refusal is sent and gives None."""
         parameters = tuple(
@@ -237,7 +250,7 @@ class Asking:
         problem = resolved if isinstance(resolved, Unsupported) else judge_bound(resolved, parameters)
         self._understanding.settle()
         if problem is not None or isinstance(resolved, Unsupported):
-            decided = self._refuse_text(prepared.text, problem or _TOO_MANY)
+            decided = self._refuse_text(prepared.text, problem or TOO_MANY)
             self._session.refuse_extended(self._session.explain(decided), decided)
             return None
         statement = Statement(prepared.text, resolved, parameters, message.parameter_formats, message.result_formats)
@@ -341,9 +354,7 @@ class Asking:
         session.copying, session.state = None, State.READY
 
     def _refuse_text(self, text: bytes, why: Unsupported) -> Decided:
-        decided = self._session.gate.refuse(Statement(text, ()), why, self._session.now)
-        self._session.persist(decided.record)
-        return decided
+        return self._session.recorded(self._session.gate.refuse(Statement(text, ()), why, self._session.now))
 
 
 def _name_problem(name: str) -> Unsupported | None:

@@ -5,6 +5,7 @@
 2. From another segment a pending name is `Unsettled`: who needs it waits for the target's answer.
 3. What the target refused, or never reached, goes back to what the name meant before. Only an unnamed statement that
    was refused has no before: the server drops the old one first.
+4. Whatever a name may still go back to takes room, too.
 """
 
 from __future__ import annotations
@@ -29,18 +30,24 @@ class Change(Generic[V]):
     value: V | None
     segment: int
     before: Change[V] | None
+    weight: int
     is_settled: bool = False
 
     def settle(self) -> None:
         """The target has done it."""
         self.is_settled = True
-        self.before = None
+        self.part()
         if self.value is None and self.names.current(self.name) is self:
             self.names.forget(self.name)
 
     def revert(self) -> None:
         """The target has not done it."""
         self.names.put_back(self)
+
+    def part(self) -> None:
+        """Give up what the name meant before."""
+        before, self.before = self.before, None
+        self.names.give_back(before)
 
     def cut(self) -> Change[V] | None:
         """Find the settled one of this change and those before it, and part from it."""
@@ -49,13 +56,14 @@ class Change(Generic[V]):
         change = self
         while change.before is not None and not change.before.is_settled:
             change = change.before
-        settled, change.before = change.before, None
+        settled = change.before
+        change.part()
         return settled
 
     def fail(self) -> None:
         """Note that the target has tried and refused."""
         if not self.name:
-            self.before = None
+            self.part()
         self.revert()
 
 
@@ -68,9 +76,9 @@ class Names(Generic[V]):
         self._changes: dict[str, Change[V]] = {}
         self._bytes = 0
 
-    def has_room(self, value: V) -> bool:
-        """Whether one more name with this meaning would be within the bounds."""
-        return len(self._changes) < self._limit and self._bytes + self._weigh(value) <= self._room
+    def has_room(self, name: str) -> bool:
+        """Whether a name may be given a meaning; the last one that may has any weight."""
+        return (name in self._changes or len(self._changes) < self._limit) and self._bytes < self._room
 
     def current(self, name: str) -> Change[V] | None:
         """The newest change of a name."""
@@ -78,8 +86,9 @@ class Names(Generic[V]):
 
     def offer(self, name: str, value: V | None, segment: int) -> Change[V]:
         """Let a name stand for `value` from here on, if the target agrees."""
-        change = Change(self, name, value, segment, self._changes.get(name))
-        self._place(name, change)
+        weight = 0 if value is None else self._weigh(value)
+        change = self._changes[name] = Change(self, name, value, segment, self._changes.get(name), weight)
+        self._bytes += weight
         return change
 
     def find(self, name: str, segment: int) -> V | None:
@@ -93,18 +102,32 @@ class Names(Generic[V]):
 
     def forget(self, name: str) -> None:
         """Drop a name at once, because the target has dropped it."""
-        self._place(name, None)
+        self.give_back(self._changes.pop(name, None))
 
     def put_back(self, change: Change[V]) -> None:
         """Undo a change, wherever it stands among the changes of its name."""
         newest = self._changes.get(change.name)
         if newest is change:
-            self._place(change.name, change.before)
+            self._restore(change)
             return
         while newest is not None and newest.before is not change:
             newest = newest.before
         if newest is not None:
             newest.before = change.before
+            self._bytes -= change.weight
+
+    def _restore(self, change: Change[V]) -> None:
+        self._bytes -= change.weight
+        if change.before is None:
+            del self._changes[change.name]
+        else:
+            self._changes[change.name] = change.before
+
+    def give_back(self, change: Change[V] | None) -> None:
+        """Take the room of a change, and of all before it, that no name goes back to any more."""
+        while change is not None:
+            self._bytes -= change.weight
+            change.before, change = None, change.before
 
     def drop_settled(self, name: str | None = None) -> list[V]:
         """Drop what the target had made, only `name` if one is given; say what that was.
@@ -115,18 +138,9 @@ class Names(Generic[V]):
         gone = [settled for change in chosen if (settled := change.cut()) is not None]
         for change in gone:
             if self._changes.get(change.name) is change:
-                self._place(change.name, None)
+                self.forget(change.name)
         return [change.value for change in gone if change.value is not None]
 
     def values(self) -> list[V]:
         """All present meanings, pending ones too."""
         return [change.value for change in self._changes.values() if change.value is not None]
-
-    def _place(self, name: str, change: Change[V] | None) -> None:
-        old = self._changes.pop(name, None)
-        if old is not None and old.value is not None:
-            self._bytes -= self._weigh(old.value)
-        if change is not None:
-            self._changes[name] = change
-            if change.value is not None:
-                self._bytes += self._weigh(change.value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from vestibule.analysis.sql.analyse import Analyst
@@ -35,7 +36,7 @@ from vestibule.protocols.postgres.states import State
 #: Names and open answers that one session may hold.
 PREPARED_LIMIT: Final = 10_000
 PORTAL_LIMIT: Final = 10_000
-OWED_LIMIT: Final = 65_536
+OWED_LIMIT: Final = 16_384
 #: All texts of prepared statements together.
 PREPARED_BYTES: Final = 64 << 20
 #: All parameters of open portals together, beyond the one Bind that may always be.
@@ -148,9 +149,12 @@ class Session:
 
     def decide(self, statement: Statement, shown: Sequence[Shown]) -> Decided:
         """Decide a statement and record the decision."""
-        decided = self.gate.decide(statement, shown, self.now)
+        return self.recorded(self.gate.decide(statement, shown, self.now))
+
+    def recorded(self, decided: Decided) -> Decided:
+        """Record a decision. What is kept of it is small: thousands may wait for their outcome."""
         self.persist(decided.record)
-        return decided
+        return replace(decided, record=Record(decided.record.kind, {}, name=decided.record.name))
 
     def complete(self, running: Running, outcome: Outcome, error: tuple[str, str] = ("", "")) -> None:
         """Settle a statement; its record is written at the next completion or ReadyForQuery."""

@@ -62,6 +62,7 @@ _CATALOG_CHANGED: Final = Unsupported(
     "Send it by itself, after the answer to the one before (in a pipeline: after Sync).",
 )
 
+TOO_MANY: Final = Unsupported("54000", "too many prepared statements or portals in one session")
 _NOT_BY_EXECUTE: Final = Unsupported(
     "0A000",
     "vestibule: EXECUTE runs SELECT, VALUES, INSERT, UPDATE, DELETE and MERGE only",
@@ -151,6 +152,8 @@ class Understanding:
 
         What is only prepared may name what there will be: it is resolved again when it is bound.
         """
+        if is_run and not self._has_room(analyses):
+            return TOO_MANY
         if not any(_uses_name(analysis) for analysis in analyses):
             return analyses
         own: dict[tuple[bool, str], Prepared] = {}
@@ -168,6 +171,15 @@ class Understanding:
                     return problem
             resolved.append(analysis)
         return tuple(resolved)
+
+    def _has_room(self, analyses: Analyses) -> bool:
+        """Whether the names that SQL makes have room."""
+        rooms = {
+            "PrepareStmt": self._session.prepared.has_room,
+            "DeclareCursorStmt": self._session.cursors.has_room,
+        }
+        making = ((rooms[analysis.kind], analysis.names) for analysis in analyses if analysis.kind in rooms)
+        return all(has_room(name) for has_room, names in making for name in names)
 
     def meaning(self, analyses: Analyses) -> tuple[Prepared | None, ...]:
         """Say what the names that a statement runs stand for: the server asks when it runs, not when it is bound."""
