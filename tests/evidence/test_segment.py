@@ -1,7 +1,9 @@
 import pytest
+from google_crc32c import value as crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vestibule.evidence import verify
 from vestibule.evidence.errors import DamagedSegment, EvidenceFormatError, TornSegment
 from vestibule.evidence.segment import encode_frame, parse_segment_name, read_frames, segment_name
 
@@ -15,7 +17,7 @@ def headers(data: bytes) -> list[bytes]:
 
 
 def test_a_frame_is_laid_out_as_the_format_says() -> None:
-    assert encode_frame(b"{}", b"[]").hex() == "00000002000000027b7d5b5d8361c8c1"
+    assert encode_frame(b"{}", b"[]").hex() == "00000002000000027b7d5b5d653364a8"
 
 
 @pytest.mark.parametrize("tail", [b"", b"\x00", bytes(3), bytes(4), bytes(4096)])
@@ -90,3 +92,12 @@ def test_a_segment_is_named_after_its_first_record() -> None:
 def test_a_segment_has_one_name_only(name) -> None:
     with pytest.raises(EvidenceFormatError):
         parse_segment_name(name)
+
+
+@given(st.binary(max_size=300))
+def test_writer_and_verifier_compute_the_same_check_value(content):
+    assert verify.crc32c(content) == crc32c(content).to_bytes(4, "big")
+
+
+def test_the_check_value_is_the_published_one():
+    assert crc32c(b"123456789") == 0xE3069283

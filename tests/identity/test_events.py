@@ -30,7 +30,7 @@ def test_every_event_has_the_members_of_its_kind(event: str) -> None:
     record = EVERY[event]
 
     assert (record.kind, record.members["event"]) == (Kind.IDENTITY_EVENT, event)
-    assert BODY[Kind.IDENTITY_EVENT]("body", record.members)
+    assert BODY[Kind.IDENTITY_EVENT](record.members)
 
 
 def test_a_log_in_says_who_how_and_from_where() -> None:

@@ -101,7 +101,7 @@ async def test_an_opened_session_that_nobody_closed_is_closed_with_what_is_known
         "recording_complete": False,
     }
     written = {**closing.members, "opened": {"id": str(uuid4()), "leaf": "0" * 64}}
-    BODY[Kind.SESSION_CLOSED]("body", written)
+    BODY[Kind.SESSION_CLOSED](written)
 
 
 async def test_a_session_is_closed_once_and_only_if_it_was_opened() -> None:

@@ -36,7 +36,7 @@ async def test_a_refusal_is_recorded_at_once_as_what_it_was() -> None:
         "decision": "deny",
         "cause": "no TLS",
     }
-    BODY[Kind.ACCESS_DECIDED]("body", record.members)
+    BODY[Kind.ACCESS_DECIDED](record.members)
     desk.refusals.close()
 
 
@@ -88,7 +88,7 @@ async def test_a_scan_that_varies_what_it_says_is_bounded_too(monkeypatch: pytes
 async def test_what_a_stranger_chose_is_bounded() -> None:
     desk = Desk()
     desk.refusals.note(Refused("c" * 5_000, "a" * 5_000), CLIENT)
-    BODY[Kind.ACCESS_DECIDED]("body", desk.records[0].members)
+    BODY[Kind.ACCESS_DECIDED](desk.records[0].members)
     assert len(str(desk.records[0].members)) < 2_000
     desk.refusals.close()
 

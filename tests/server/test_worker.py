@@ -195,7 +195,7 @@ async def test_nobody_is_let_in_before_the_start_is_durable_and_a_policy_is_in_f
     started = made.journal.records[0]
     assert started.members["clean"] is True
     assert started.members["previous"] == {"epoch": 1, "n": 6, "leaf": "01" * 32}
-    BODY[Kind.NODE_STARTED]("body", started.members)
+    BODY[Kind.NODE_STARTED](started.members)
     await made.stop()
 
 
@@ -378,7 +378,7 @@ async def test_a_drain_ends_all_sessions_accepts_nobody_and_is_recorded(little_a
         await asyncio.wait_for(asyncio.wait([made.running]), PATIENCE)
         stopped = made.recorded(Kind.NODE_STOPPED)[0]
         assert stopped.members == {"cause": "operator", "open_sessions": 0, "queue_empty": True}
-        BODY[Kind.NODE_STOPPED]("body", stopped.members)
+        BODY[Kind.NODE_STOPPED](stopped.members)
         assert made.journal.kinds()[-1] is Kind.NODE_STOPPED
         assert made.journal.closed
 
@@ -431,7 +431,7 @@ async def test_a_heartbeat_says_what_is_open(
         last = beats[-1].members
         assert (last["sessions_open"], last["journal_free_bytes"]) == (1, 1 << 40)
         assert last["sessions_digest"] != beats[0].members["sessions_digest"]
-        BODY[Kind.HEARTBEAT]("body", last)
+        BODY[Kind.HEARTBEAT](last)
 
 
 async def test_a_connection_that_was_turned_away_is_recorded(little_authority: LittleAuthority) -> None:

@@ -104,7 +104,7 @@ class WriterChain:
 
     def open_session(self) -> "OpenSession":
         session = UUID(bytes=self.source.randbytes(16), version=4)
-        access = {
+        access: dict[str, Json] = {
             "who": WHO,
             "attempted": "ada+core",
             "client": PEER,

@@ -1,6 +1,6 @@
 """Segment files of the journal, as bytes: frames one after the other, then zeros.
 
-Frame = `u32be header length, u32be body length, header, body, u32be CRC-32 of all that`. The check value finds torn
+Frame = `u32be header length, u32be body length, header, body, u32be CRC-32C of all that`. The check value finds torn
 writes; changes are found by the hashes. A header length of 0 ends a segment, and only zeros follow.
 """
 
@@ -11,7 +11,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
-from zlib import crc32
+
+from google_crc32c import value as crc32c
 
 from vestibule.evidence.canonical import BODY_LIMIT, HEADER_LIMIT
 from vestibule.evidence.errors import DamagedSegment, EvidenceFormatError, TornSegment
@@ -56,7 +57,7 @@ def encode_frame(header: bytes, body: bytes) -> bytes:
     if not 0 < len(header) <= HEADER_LIMIT or len(body) > BODY_LIMIT:
         raise EvidenceFormatError("a frame holds a header of 1 to 1,024 bytes and a body of at most 60,000")
     content = _LENGTHS.pack(len(header), len(body)) + header + body
-    return content + _CHECK.pack(crc32(content))
+    return content + _CHECK.pack(crc32c(content))
 
 
 def read_frames(view: bytes | bytearray | memoryview, offset: int = 0, *, whole: bool = True) -> Iterator[Frame]:
@@ -86,7 +87,7 @@ def _frame_at(view: bytes | bytearray | memoryview, offset: int) -> Frame | None
     end = middle + body_length
     if not 0 < header_length <= HEADER_LIMIT or body_length > BODY_LIMIT or end + 4 > len(view):
         return None
-    if crc32(view[offset:end]) != _CHECK.unpack_from(view, end)[0]:
+    if crc32c(bytes(view[offset:end])) != _CHECK.unpack_from(view, end)[0]:
         return None
     return Frame(offset, end + 4, bytes(view[offset + 8 : middle]), bytes(view[middle:end]))
 

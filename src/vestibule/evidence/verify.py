@@ -1,9 +1,7 @@
 #!/usr/bin/env python3
 """Check a Vestibule data folder offline, with Python 3.8 or later alone and without changing anything.
 
-    python3 verify.py DATA [--checkpoint saved.txt] [--json]
-
-Exit status: 0 all checks passed, 1 a check failed, 2 wrong usage or not a data folder.
+python3 verify.py DATA [--checkpoint saved.txt] [--json]    exit status 0: passed, 1: failed, 2: no data folder
 """
 
 from __future__ import annotations
@@ -16,10 +14,9 @@ import re
 import struct
 import sys
 import time
-import zlib
 from bisect import bisect_left
 from collections import Counter
-from functools import lru_cache, partial
+from functools import lru_cache, partial, reduce
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Iterator, Sequence  # noqa: UP035 (Python 3.8)
 
@@ -46,9 +43,9 @@ TILE = re.compile(r"tile/(entries|\d|[1-9]\d)/((?:x\d{3}/)*\d{3})(?:\.p/([1-9]\d
 SIGNATURE = re.compile("\u2014 ([^ ]+) ([^ ]+)")
 NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
 FRONT = re.compile(r"checkpoint|log\.vkey|checkpoints/(?:0|[1-9][0-9]{0,15})")
-PRIME = 2**255 - 19
-ORDER = 2**252 + 27742317777372353535851937790883648493
+PRIME, ORDER = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 CURVE = -121665 * pow(121666, PRIME - 2, PRIME) % PRIME
+CRC = [reduce(lambda value, _: value >> 1 ^ 0x82F63B78 * (value & 1), range(8), byte) for byte in range(256)]
 BASE = (4 * pow(5, PRIME - 2, PRIME) % PRIME).to_bytes(32, "little")
 
 
@@ -96,6 +93,14 @@ def verify_ed25519(public: bytes, signature: bytes, message: bytes) -> bool:
         x, y, z, t = multiples(public)[place][k >> 4 * place & 15]
         result = add(add(result, multiples(BASE)[place][s >> 4 * place & 15]), (-x, y, z, -t))
     return len(signature) == 64 and s < ORDER and encode_point(result) == signature[:32]
+
+
+def crc32c(data: bytes) -> bytes:
+    """Give the CRC-32C of data (RFC 3720, 12.1)."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = CRC[(value ^ byte) & 255] ^ value >> 8
+    return (value ^ 0xFFFFFFFF).to_bytes(4, "big")
 
 
 def unbase64(text: str) -> bytes:
@@ -148,7 +153,7 @@ class Writer:
 
     def _is_record(self, data: bytes, place: int = 0) -> bool:
         end = place + 4 + self._length(data[place : place + 8])
-        return end > place + 4 and data[end : end + 4] == zlib.crc32(data[place:end]).to_bytes(4, "big")
+        return end > place + 4 and data[end : end + 4] == crc32c(data[place:end])
 
     def _frames(self, file: BinaryIO) -> Iterator[tuple[int, bytes, bytes]]:
         """Give place, header and body of each record; where the end is not clean, an empty header and the reason."""
@@ -362,9 +367,7 @@ class Log:
         if writer and record and record[0] == entry:
             return self.records.take(entry, record[1], f"leaf {self.size}, {writer.where}")
         if writer is None or not writer.stopped:
-            self.fail(
-                f"leaf {self.size}: not the next record of its writer ({writer.where if writer else 'no journal'})"
-            )
+            self.fail(f"leaf {self.size}: not the next record of its writer ({getattr(writer, 'where', 'no journal')})")
         if writer:
             writer.stopped = True
         return None
@@ -439,8 +442,8 @@ def verify(data: str, saved: bytes | None) -> tuple[dict[str, list[str]], dict[s
 
     paths = sorted(Path(data, "journal").glob("*"))
     writers = {path.name: Writer(path, fail) for path in paths if path.is_dir()}
-    for name in sorted({path.name for path in paths}.difference(writers)):
-        fail("V07", f"journal/{name}: does not belong in a journal")
+    for path in (path for path in paths if path.name not in writers):
+        fail("V07", f"journal/{path.name}: does not belong in a journal")
     records = Records(fail)
     log = Log(Path(data, "log"), partial(fail, "V05"), records, writers)
     log.check(saved)
@@ -452,9 +455,9 @@ def verify(data: str, saved: bytes | None) -> tuple[dict[str, list[str]], dict[s
     count = records.count
     running = [name for name, session in records.sessions.items() if session["opened"]]
     signed = f"{len(log.sizes)} checkpoints with equal roots signed by {log.vkey[0] if log.vkey else 'nobody'}"
-    begins = f", it begins with the saved one of {log.saved[0]} leaves" if log.saved else ""
+    signed += f", it begins with the saved one of {log.saved[0]} leaves" if log.saved else ""
     numbers = {
-        "V05": f"{log.size} leaves equal to the records of the journal, tiles equal, {signed}{begins}",
+        "V05": f"{log.size} leaves equal to the records of the journal, tiles equal, {signed}",
         "V07": f"{count['records']} records of {len(records.chains)} writers in {count['epochs']} epochs, all linked",
         "V08": f"{count['opened']} opened, {count['closed']} closed, {len(running)} open; {count['beats']} heartbeats, "
         f"{count['odd beats']} of which count other sessions open than the records",
@@ -462,8 +465,8 @@ def verify(data: str, saved: bytes | None) -> tuple[dict[str, list[str]], dict[s
         "V11": f"{count['decided']} statements decided, {count['finished']} ended, {count['forwarded']} forwarded",
     }
     notes += [f"session {name} is open: no record of its end yet" for name in running[:10]]
-    young = count["records"] - log.size
-    notes += [f"{young} younger records are not yet under a checkpoint"] if young > 0 else []
+    if (young := count["records"] - log.size) > 0:
+        notes.append(f"{young} younger records are not yet under a checkpoint")
     return findings, numbers, notes
 
 
@@ -481,17 +484,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not Path(options.data, "journal").is_dir() and not Path(options.data, "log").is_dir():
         parser.error(f"{options.data} is not a data folder: it holds neither journal nor log")
     findings, numbers, notes = verify(options.data, saved)
-    failed = any(findings.values())
     rows = [{"check": name, "failures": found, "text": numbers[name]} for name, found in findings.items()]
-    report = {"passed": not failed, "checks": rows, "not_checked": notes, "not_shown": RESIDUAL}
+    report = {"passed": not any(findings.values()), "checks": rows, "not_checked": notes, "not_shown": RESIDUAL}
     lines = [json.dumps(report, indent=2)] if options.json else []
-    for name, title in CHECKS.items() if not options.json else ():
+    for name, title in () if options.json else CHECKS.items():
         bad, more = findings[name][:3], len(findings[name]) - 3
         text = "; ".join(bad) + f"; {more} more" * (more > 0) if bad else numbers[name]
         lines.append(f"{'FAIL' if bad else 'PASS'} {name} {title}: {text}")
     lines += [] if options.json else [*(f"NOT CHECKED {note}" for note in notes), "", RESIDUAL]
     sys.stdout.write("\n".join(lines) + "\n")
-    return int(failed)
+    return int(not report["passed"])
 
 
 if __name__ == "__main__":
