@@ -145,8 +145,10 @@ class ControlProcess:
 
     async def _record_stop(self) -> None:
         members: dict[str, Json] = {"cause": "operator", "open_sessions": 0, "queue_empty": True}
+        # A journal that is gone answers nothing: the end does not wait for it.
         with contextlib.suppress(Exception):
-            await self._journal.commit(Record(Kind.NODE_STOPPED, members))
+            async with asyncio.timeout(self._settings.journal.commit_timeout):
+                await self._journal.commit(Record(Kind.NODE_STOPPED, members))
 
     # --- identity ----------------------------------------------------------------------------------------------------
 
