@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,13 +36,29 @@ def test_groups_are_written_in_one_order() -> None:
 
 
 def test_parameters_pass_the_storage_mask() -> None:
-    [row, null] = records.parameters_json([(25, b"078-05-1120"), (0, None)], True, KEY)
+    [row, null] = records.parameters_json([(25, b"078-05-1120"), (0, None)], True, KEY)["parameters"]  # type: ignore[misc] - a list of two
     assert "1120" not in str(row)
     assert null == {"type": "0", "null": True}
 
 
+def test_parameters_beyond_the_bound_are_counted() -> None:
+    members = records.parameters_json([(25, b"x")] * 300, True, KEY)
+    assert len(members["parameters"]) + members["parameters_more"] == 300  # type: ignore[operator,arg-type] - a list and a number
+
+
 @given(st.lists(st.tuples(st.integers(0, 5000), st.one_of(st.none(), st.binary(max_size=3000))), max_size=400))
 def test_whatever_is_bound_fits_a_record(parameters: list[tuple[int, bytes | None]]) -> None:
-    rows = records.parameters_json(parameters, True, KEY)
-    assert len(rows) <= records.PARAMETERS_SHOWN
-    assert len(str(rows)) < 45_000
+    members = records.parameters_json(parameters, True, KEY)
+    assert len(json.dumps(members, ensure_ascii=False).encode()) <= records.PARAMETERS_BYTES
+
+
+@pytest.mark.parametrize("character", ["x", '"', "\u6f22", "\x01", "\U0001f512"])
+def test_whatever_somebody_calls_things_fits_a_record(character: str) -> None:
+    name = character * 1_000
+    operations = records.operations_json([Operation("select", name, Impact.READ)] * 100)
+    assert len(json.dumps(operations, ensure_ascii=False).encode()) <= records.OPERATIONS_BYTES + 100
+    groups = records.groups_json(identity(*(f"{number}{name}" for number in range(300))))
+    assert len(json.dumps(groups, ensure_ascii=False).encode()) <= records.GROUPS_BYTES
+    texts = [(25, (character * (1_000 // len(character.encode()))).encode())] * 300
+    parameters = records.parameters_json(texts, True, KEY)
+    assert len(json.dumps(parameters, ensure_ascii=False).encode()) <= records.PARAMETERS_BYTES + 100

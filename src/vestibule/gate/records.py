@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from vestibule.evidence.literals import mask_value
@@ -14,12 +14,15 @@ from vestibule.model.names import stamp
 from vestibule.model.record import Json
 from vestibule.model.statement import Operation
 
-#: Bounds that keep a body below its limit of 60,000 bytes whatever the client sends.
+#: Bounds that keep a body below its limit of 60,000 bytes whatever the client sends; a text takes 32,768 at most.
 OPERATIONS_SHOWN: Final = 64
+OPERATIONS_BYTES: Final = 8_000
 PARAMETERS_SHOWN: Final = 256
-VALUES_BYTES: Final = 16_384
+PARAMETERS_BYTES: Final = 14_000
+VALUE_BYTES: Final = 1_024
 NAME_CHARACTERS: Final = 256
 GROUPS_SHOWN: Final = 256
+GROUPS_BYTES: Final = 16_000
 
 Shown = tuple[int, bytes | None]
 
@@ -77,35 +80,43 @@ def tls_json(tls: Tls | None) -> dict[str, Json] | None:
 
 
 def groups_json(identity: Identity) -> list[Json]:
-    """Write the groups in a fixed order."""
-    return [cut(group) for group in sorted(identity.groups)[:GROUPS_SHOWN]]
+    """Write the groups in a fixed order, as many as a record may hold."""
+    return list(_within(GROUPS_BYTES, [cut(group) for group in sorted(identity.groups)[:GROUPS_SHOWN]]))
 
 
 def operations_json(operations: Sequence[Operation]) -> dict[str, Json]:
     """Write `ops`, and how many more there are than may be shown."""
+    names = _within(OPERATIONS_BYTES, [cut(operation.object) for operation in operations[:OPERATIONS_SHOWN]])
     shown: list[Json] = [
-        compact({"verb": operation.verb, "object": cut(operation.object), "impact": operation.impact.word})
-        for operation in operations[:OPERATIONS_SHOWN]
+        compact({"verb": operation.verb, "object": name, "impact": operation.impact.word})
+        for operation, name in zip(operations, names, strict=False)
     ]
-    more = len(operations) - len(shown)
-    return {"ops": shown, "ops_more": more or None}
+    return {"ops": shown, "ops_more": len(operations) - len(shown) or None}
 
 
-def parameters_json(parameters: Iterable[Shown], understood: bool, key: StorageKey) -> list[Json]:
-    """Write parameters through the storage mask; values share a budget, the rest is counted by its length."""
-    budget = VALUES_BYTES
-    rows: list[Json] = []
-    for number, (type_, value) in enumerate(parameters):
-        if number == PARAMETERS_SHOWN:
-            break
-        rows.append(_parameter(type_, value, understood, key, min(budget, 1_024)))
-        budget -= min(budget, len(value or b""))
-    return rows
+def parameters_json(parameters: Sequence[Shown], understood: bool, key: StorageKey) -> dict[str, Json]:
+    """Write `parameters` through the storage mask, and how many more there are than may be shown."""
+    shown = [(type_, _value(value, understood, key)) for type_, value in parameters[:PARAMETERS_SHOWN]]
+    values = _within(PARAMETERS_BYTES, [value or "" for _, value in shown])
+    rows: list[Json] = [_parameter(type_, value) for (type_, value), _ in zip(shown, values, strict=False)]
+    return {"parameters": rows, "parameters_more": len(parameters) - len(rows) or None}
 
 
-def _parameter(type_: int, value: bytes | None, understood: bool, key: StorageKey, room: int) -> dict[str, Json]:
-    if value is None:
-        return {"type": str(type_), "null": True}
-    if len(value) > room:
-        return {"type": str(type_), "value": f"<{len(value)} bytes>", "null": False}
-    return {"type": str(type_), "value": mask_value(value, understood, key.key, key.id), "null": False}
+def _value(value: bytes | None, understood: bool, key: StorageKey) -> str | None:
+    if value is not None and len(value) > VALUE_BYTES:
+        return f"<{len(value)} bytes>"
+    return mask_value(value, understood, key.key, key.id)
+
+
+def _parameter(type_: int, value: str | None) -> dict[str, Json]:
+    return {"type": str(type_), "null": True} if value is None else {"type": str(type_), "value": value, "null": False}
+
+
+def _within(budget: int, texts: Iterable[str]) -> Iterator[str]:
+    """Give texts as long as they fit a budget of bytes, each with what stands around it."""
+    for text in texts:
+        # A control character takes six bytes of JSON, a quote or a backslash two.
+        budget -= 48 + len(text.encode(errors="surrogatepass")) * (2 if text.isprintable() else 6)
+        if budget < 0:
+            return
+        yield text

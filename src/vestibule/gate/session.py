@@ -324,7 +324,7 @@ class SessionGate:
                     "text": text.text,
                     "lossy": True if text.lossy else None,
                     "text_bytes": len(statement.text),
-                    "parameters": records.parameters_json(shown, understood, key),
+                    **records.parameters_json(shown, understood, key),
                     "fingerprint": fingerprints,
                     "text_mac": text_mac(self._key, statement.text),
                     "bytes_mac": self._bytes_mac(statement, place),
@@ -332,7 +332,7 @@ class SessionGate:
                     **records.operations_json(statement.operations),
                     "decision": "allow" if isinstance(decision, Allow) else "deny",
                     "rule": records.rule_json(decision.rule),
-                    "cause": records.cut(cause, 1_024),
+                    "cause": records.cut(cause, 512),
                     "flags": list(statement.flags),
                 }
             ),
