@@ -7,10 +7,10 @@ import pytest
 
 from tests.support.scripted import SOMEBODY
 from vestibule.bus import CallFailed, Peer, connect
+from vestibule.evidence.heartbeat import sessions_digest
 from vestibule.model.errors import ConfigurationError
 from vestibule.server.clock import Clock
 from vestibule.server.orders import Orders
-from vestibule.server.sessions import digest_of
 from vestibule.wire.jsonrpc import INVALID_PARAMS, Params
 
 pytestmark = pytest.mark.asyncio
@@ -140,7 +140,7 @@ async def test_a_report_says_what_is_open() -> None:
     assert report == {
         "sessions": [str(FIRST), str(SECOND)],
         "sessions_open": 2,
-        "sessions_digest": digest_of([FIRST, SECOND]),
+        "sessions_digest": sessions_digest([FIRST, SECOND]),
         "queue_depth": 7,
     }
 

@@ -1,5 +1,4 @@
-import hashlib
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
@@ -9,7 +8,7 @@ from vestibule.model.names import Instant
 from vestibule.protocols.base import Conversation
 from vestibule.server.dialer import Dialer
 from vestibule.server.driver import Driver
-from vestibule.server.sessions import Sessions, digest_of
+from vestibule.server.sessions import Sessions
 
 pytestmark = pytest.mark.asyncio
 
@@ -89,10 +88,3 @@ async def test_the_sessions_of_a_login_are_those_that_its_proof_opened() -> None
     assert sessions.of_login(SOMEBODY.who.login, "another token") == []
     assert sessions.of_login(uuid4()) == []
     assert unproven.identity is None
-
-
-async def test_the_digest_commits_to_the_set_whatever_its_order() -> None:
-    first, second = UUID(int=1), UUID(int=2)
-    assert digest_of([second, first]) == digest_of([first, second])
-    assert digest_of([first]) != digest_of([second])
-    assert digest_of([first]) == hashlib.sha256(first.bytes).hexdigest()

@@ -421,7 +421,7 @@ async def test_evidence_that_cannot_be_kept_ends_every_session(
 async def test_a_heartbeat_says_what_is_open(
     little_authority: LittleAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(worker_module, "EVERY", 0.05)
     async with gateway(little_authority) as made:
         await made.session()
         count = len(made.recorded(Kind.HEARTBEAT))

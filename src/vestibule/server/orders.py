@@ -8,10 +8,11 @@ from typing import Final
 from uuid import UUID
 
 from vestibule.bus import Peer
+from vestibule.evidence.heartbeat import sessions_digest
 from vestibule.model.errors import VestibuleError
 from vestibule.server.clock import Clock
 from vestibule.server.driver import Driver, What
-from vestibule.server.sessions import Sessions, digest_of
+from vestibule.server.sessions import Sessions
 from vestibule.wire.jsonrpc import Json, Params
 
 #: Conversations that are told something before the loop looks at its sockets again.
@@ -91,7 +92,7 @@ class Orders:
         return {
             "sessions": [str(session) for session in ids[:_NAMED]],
             "sessions_open": len(ids),
-            "sessions_digest": digest_of(ids),
+            "sessions_digest": sessions_digest(ids),
             "queue_depth": self._queue_depth(),
             "mono_us": self._clock.elapsed_us(),
         }

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 from collections.abc import Callable
@@ -100,8 +99,3 @@ class Sessions:
     def open_ids(self) -> list[UUID]:
         """List the sessions."""
         return [session for session, entry in self._entries.items() if entry.is_open]
-
-
-def digest_of(sessions: list[UUID]) -> str:
-    """Commit to a set of sessions: SHA-256 over their sorted ids."""
-    return hashlib.sha256(b"".join(sorted(session.bytes for session in sessions))).hexdigest()

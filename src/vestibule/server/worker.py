@@ -23,6 +23,7 @@ import structlog
 import uvloop
 
 from vestibule.bus import BusError, Peer, connect
+from vestibule.evidence.heartbeat import EVERY, heartbeat
 from vestibule.model import identity as who
 from vestibule.model.effect import Prove
 from vestibule.model.event import Admission
@@ -39,7 +40,7 @@ from vestibule.server.listener import Arrival, Listener, ListenerLimits
 from vestibule.server.orders import Orders
 from vestibule.server.refusals import Refusals
 from vestibule.server.services import Analyst, Services
-from vestibule.server.sessions import Sessions, digest_of
+from vestibule.server.sessions import Sessions
 from vestibule.server.tls import ServerTls
 from vestibule.stores.segments import Position
 from vestibule.wire.identity import answer_from_json
@@ -47,7 +48,6 @@ from vestibule.wire.jsonrpc import Params
 
 log = structlog.get_logger(__name__)
 
-HEARTBEAT_SECONDS: Final = 30.0
 LOOK_AFTER_SECONDS: Final = 10.0
 #: How long sessions may take to end when nobody has said how long.
 FAREWELL_SECONDS: Final = 5.0
@@ -267,18 +267,14 @@ class Worker:
     async def _beat(self) -> None:
         beat = 0
         while True:
-            ids = self._sessions.open_ids
-            members: dict[str, Json] = {
-                "beat": beat,
-                "sessions_open": len(ids),
-                "sessions_digest": digest_of(ids),
+            measured: dict[str, Json] = {
                 "queue_depth": self._journal.waiting,
                 "journal_free_bytes": self._journal.free_bytes,
                 "mono_us": self._clock.elapsed_us(),
             }
-            self._note(Record(Kind.HEARTBEAT, members))
+            self._note(heartbeat(beat, self._sessions.open_ids, measured))
             beat += 1
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await asyncio.sleep(EVERY)
 
     async def _look_after(self) -> None:
         while True:
