@@ -51,8 +51,15 @@ def test_a_statement_that_never_travels_is_recorded_as_denied() -> None:
     session = admitted()
     decided = session.refuse(Statement(b"SELEC 1", ()), Unsupported("42601", "syntax error"), NOW)
     assert decided.permit is None
-    assert decided.code == "42601"
+    assert decided.unsupported is not None
+    assert decided.unsupported.code == "42601"
     assert members(decided.record)["cause"] == "syntax error"
+
+
+def test_a_parsers_message_that_quotes_a_value_is_masked_in_the_record() -> None:
+    why = Unsupported("42601", 'syntax error at or near "078051120"')
+    decided = admitted().refuse(Statement(b"SELEC 078051120", ()), why, NOW)
+    assert "078051120" not in str(members(decided.record))
 
 
 def test_statements_are_numbered_from_one_whatever_is_decided() -> None:

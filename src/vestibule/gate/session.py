@@ -56,7 +56,8 @@ class Decided:
     record: Record
     permit: Permit | None
     at: Instant
-    code: str = ""
+    #: Why it never travels, whatever the policy says.
+    unsupported: Unsupported | None = None
 
 
 @dataclass(slots=True)
@@ -285,15 +286,20 @@ class SessionGate:
 
     def decide(self, statement: Statement, shown: Sequence[records.Shown], now: Instant) -> Decided:
         """Decide a statement, number it and make its record."""
-        return self._decided(statement, shown, self.judge(statement.operations), "", now)
+        return self._decided(statement, shown, self.judge(statement.operations), None, now)
 
     def refuse(self, statement: Statement, why: Unsupported, now: Instant) -> Decided:
         """Record a statement that never travels, whatever the policy says."""
         reason = Deny(self._default_rule("unsupported"), why.message, why.hint)
-        return self._decided(statement, (), reason, why.code, now)
+        return self._decided(statement, (), reason, why, now)
 
     def _decided(
-        self, statement: Statement, shown: Sequence[records.Shown], decision: Decision, code: str, now: Instant
+        self,
+        statement: Statement,
+        shown: Sequence[records.Shown],
+        decision: Decision,
+        unsupported: Unsupported | None,
+        now: Instant,
     ) -> Decided:
         self.counts.statements += 1
         number = self.counts.statements
@@ -303,17 +309,21 @@ class SessionGate:
             permit = statement_permit(self.session, number)
         else:
             self.counts.denied += 1
-        record = self._record(statement, shown, decision, number)
-        return Decided(number, decision, record, permit, now, code)
+        cause = decision.reason if isinstance(decision, Deny) else "granted"
+        # A parser quotes the text in its message; a policy's own words are for everybody to read.
+        cause = cause if unsupported is None else self._masked_words(cause)
+        record = self._record(statement, shown, decision, number, cause)
+        return Decided(number, decision, record, permit, now, unsupported)
 
-    def _record(self, statement: Statement, shown: Sequence[records.Shown], decision: Decision, number: int) -> Record:
+    def _record(
+        self, statement: Statement, shown: Sequence[records.Shown], decision: Decision, number: int, cause: str
+    ) -> Record:
         _, place = self._admitted()
         key = self.gate.storage_key
         understood = bool(statement.analyses) and all(analysis.understood for analysis in statement.analyses)
         spans = [span for analysis in statement.analyses for span in analysis.literals]
         text = mask_text(statement.text, spans, understood, key.key, key.id)
         fingerprints = " ".join(analysis.fingerprint for analysis in statement.analyses[:16])
-        cause = decision.reason if isinstance(decision, Deny) else "granted"
         return Record(
             Kind.STATEMENT_DECIDED,
             records.compact(

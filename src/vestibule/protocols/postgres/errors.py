@@ -28,13 +28,15 @@ def refusal(unsupported: Unsupported) -> ErrorResponse:
     return ErrorResponse(_fields("ERROR", unsupported.code, unsupported.message, hint=unsupported.hint))
 
 
-def refusal_of(decision: Deny, code: str, session: str, statement: int) -> ErrorResponse:
-    """Tell which rule denied a statement; a program finds rule, session and statement in the detail."""
-    rule = decision.rule.name
-    detail = _detail(rule, session, statement)
-    # A code of its own has what never travels, whatever the policy says: its reason speaks for itself.
-    text = decision.reason if code else wording.denied(rule, decision.reason)
-    return ErrorResponse(_fields("ERROR", code or INSUFFICIENT_PRIVILEGE, text, detail, decision.hint))
+def refusal_of(decision: Deny, unsupported: Unsupported | None, session: str, statement: int) -> ErrorResponse:
+    """Tell why a statement was refused; a program finds rule, session and statement in the detail."""
+    detail = _detail(decision.rule.name, session, statement)
+    if unsupported is None:
+        text = wording.denied(decision.rule.name, decision.reason)
+        return ErrorResponse(_fields("ERROR", INSUFFICIENT_PRIVILEGE, text, detail, decision.hint))
+    # What never travels, whatever the policy says, speaks for itself.
+    fields = _fields("ERROR", unsupported.code, unsupported.message, detail, unsupported.hint)
+    return ErrorResponse((*fields, ("P", str(unsupported.position))) if unsupported.position else fields)
 
 
 def ended(code: str, text: str) -> ErrorResponse:

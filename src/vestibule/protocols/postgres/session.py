@@ -229,7 +229,7 @@ class Session:
         """Say plainly why a statement was refused, and what to do."""
         if isinstance(decided.decision, Allow):
             raise AssertionError("an allowed statement is not refused")
-        return refusal_of(decided.decision, decided.code, str(self.gate.session), decided.number)
+        return refusal_of(decided.decision, decided.unsupported, str(self.gate.session), decided.number)
 
     def undo_from(self, names: frozenset[str]) -> None:
         """Take back what could not be recorded: the driver dropped it and everything behind it."""
