@@ -13,7 +13,7 @@ ROWS = [
     ("function", "pg_catalog", "h", "c", "v", "f"),
     ("operator", "public", "@@@", "sql", "s", "f"),
     ("operator", "public", "<->", "c", "i", "f"),
-    ("type", "public", "checked", "plpgsql", "v", "f"),
+    ("type", "public", "checked", "code", "v", "16400"),
 ]
 
 
@@ -29,6 +29,7 @@ def test_rows_become_names() -> None:
         clean=frozenset({"f"}),
         user_operators=frozenset({"@@@"}),
         user_types=frozenset({"checked"}),
+        type_numbers=frozenset({"16400"}),
     )
 
 
@@ -85,14 +86,27 @@ def test_the_query_finds_what_a_server_has_of_its_own(version: int, request: pyt
             CREATE OPERATOR own.@@@ (FUNCTION = own.f, RIGHTARG = int);
             CREATE DOMAIN own.d AS int CHECK (own.f(VALUE) = 1);
             CREATE DOMAIN own.plain AS int CHECK (VALUE > 0);
+            CREATE DOMAIN own.by_operator AS int CHECK ((OPERATOR(own.@@@) VALUE) = 1);
+            CREATE DOMAIN own.over_domain AS own.d;
+            CREATE TYPE own.pair AS (a own.d, b int);
+            CREATE TABLE own.wide (a own.pair[]);
+            CREATE TYPE own.span AS RANGE (subtype = own.d);
+            CREATE DOMAIN own.by_cast AS text CHECK (VALUE::own.d > 0);
+            CREATE TYPE own.cast_to AS (a int);
+            CREATE FUNCTION own.cast(int) RETURNS own.cast_to LANGUAGE sql AS 'SELECT row(1)::own.cast_to';
+            CREATE CAST (int AS own.cast_to) WITH FUNCTION own.cast(int);
             """
         )
+        numbers = {str(row[0]) for row in connection.execute("SELECT 'own.d'::regtype::oid").fetchall()}
         rows = [tuple(map(str, row)) for row in connection.execute(QUERY).fetchall()]
         found = catalog(rows)
 
     assert {"f", "r", "lower"} <= found.user_functions
     assert found.row_functions & {"f", "r", "lower"} == {"r"}
     assert found.user_operators == {"@@@"}
-    assert found.user_types == {"d"}
+    coded = {"d", "by_operator", "over_domain", "pair", "wide", "span", "by_cast", "cast_to"}
+    assert {name.removeprefix("_") for name in found.user_types if "multirange" not in name} == coded
+    assert {"_d", "_pair"} <= found.user_types
+    assert numbers <= found.type_numbers
     assert "upper" not in found.user_functions
     assert found.added == frozenset()

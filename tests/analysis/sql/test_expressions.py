@@ -9,7 +9,7 @@ from vestibule.model.statement import Impact
 OWN = Catalog(
     user_functions=frozenset({"f", "json_array", "json_value", "system"}),
     row_functions=frozenset({"f"}),
-    user_operators=frozenset({"@@@", "~>"}),
+    user_operators=frozenset({"@@@", "~>", "=", "<", ">="}),
     user_types=frozenset({"checked"}),
 )
 
@@ -81,6 +81,13 @@ def test_what_the_grammar_offers_a_reader_is_read(text: str) -> None:
         ("SELECT a ~> ALL (SELECT 1) FROM t", "call ~> unknown"),
         ("SELECT a FROM t ORDER BY a USING OPERATOR(s.<)", "call s.< unknown"),
         ("SELECT '1'::checked", "cast checked unknown"),
+        ("SELECT ('1').checked", "call checked unknown"),
+        ("SELECT a BETWEEN 1 AND 2 FROM t", "call >= unknown"),
+        ("SELECT a NOT BETWEEN SYMMETRIC 1 AND 2 FROM t", "call < unknown"),
+        ("SELECT CASE a WHEN 1 THEN 2 END FROM t", "call = unknown"),
+        ("SELECT NULLIF(a, 1), a IN (1, 2) FROM t", "call = unknown"),
+        ("SELECT * FROM a JOIN b USING (c)", "call = unknown"),
+        ("SELECT * FROM a NATURAL JOIN b", "call = unknown"),
         ("SELECT CAST(a AS s.checked[]) FROM t", "cast s.checked unknown"),
         ("SELECT * FROM json_to_record('{}') AS x(a checked)", "cast checked unknown"),
         ("SELECT a::regclass FROM t", "cast regclass unknown"),

@@ -137,8 +137,10 @@ def test_json_object_is_the_targets_own_where_an_older_server_would_take_it() ->
 
 
 def test_a_field_may_be_a_function_and_then_counts_as_one() -> None:
-    own = Catalog(user_functions=frozenset({"f"}))
+    own = Catalog(user_functions=frozenset({"f"}), user_types=frozenset({"checked"}))
 
+    assert functions.field("checked", own) is Impact.UNKNOWN
+    assert functions.field("pg_start_backup", EMPTY) is Impact.UNKNOWN
     assert functions.field("pg_read_file", EMPTY) is Impact.ADMIN
     assert functions.field("nextval", EMPTY) is Impact.WRITE
     assert functions.field("query_to_xml", EMPTY) is Impact.UNKNOWN

@@ -14,7 +14,7 @@ LISTED = (
 PINNED = (
     "session_preload_libraries work_mem backslash_quote xmlbinary row_security default_tablespace log_statement "
     "session_replication_role vestibule.ticket app.user escape_string_warning jitter enable geqox dynamic_library_path "
-    "local_preload_libraries temp_tablespaces"
+    "local_preload_libraries temp_tablespaces jit_dump_bitcode jit_debugging_support jit_provider"
 )
 
 

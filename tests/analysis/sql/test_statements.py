@@ -142,7 +142,7 @@ CALL s.p(nextval('q')) => call s.p unknown, call nextval write
 DEFINITIONS = """
 CREATE TABLE t (a int) => create t schema
 CREATE TABLE s.t (a int REFERENCES u, LIKE w) INHERITS (p)
-  => create s.t schema, select u read, select w read, select p read
+  => create s.t schema, alter p schema, select u read, select w read, select p read
 CREATE TABLE t (a int DEFAULT f()) => create t schema, call f unknown
 CREATE TABLE t AS SELECT * FROM u => create t schema, select u read
 CREATE TABLE t AS EXECUTE p => create t schema, execute p read
@@ -153,6 +153,11 @@ CREATE TEMP VIEW v AS SELECT * FROM u => create v write, select u read
 CREATE TEMP SEQUENCE q => create q write
 DROP TABLE pg_temp.t => drop pg_temp.t write
 ALTER TABLE pg_temp.t ADD b int => alter pg_temp.t write
+ALTER TABLE pg_temp.t INHERIT p => alter pg_temp.t write, alter p schema, select p read
+CREATE TEMP TABLE t () INHERITS (p) => create t write, alter p schema, select p read
+CREATE TEMP TABLE t () INHERITS (pg_temp.p) => create t write, alter pg_temp.p write, select pg_temp.p read
+CREATE DOMAIN pg_temp.d AS int => create pg_temp.d schema
+CREATE OPERATOR pg_temp.@@ (LEFTARG = int, FUNCTION = f) => create pg_temp.@@ schema
 CREATE UNLOGGED TABLE t (a int) => create t schema
 CREATE VIEW v AS SELECT * FROM t => create v schema, select t read
 CREATE TEMP VIEW v AS SELECT * FROM pg_settings => create v write, select pg_settings admin

@@ -12,7 +12,7 @@ from vestibule.model.effect import Analyse
 from vestibule.model.event import Side
 from vestibule.model.statement import Parameter, Parsed
 from vestibule.protocols.postgres import messages as pg
-from vestibule.protocols.postgres.understanding import judge_bound, may_copy
+from vestibule.protocols.postgres.understanding import judge_bound, judge_types, may_copy
 
 READY = pg.ReadyForQuery("I")
 
@@ -54,6 +54,14 @@ def test_a_bound_setting_that_is_wrong_is_refused_in_the_place_of_the_bind() -> 
     play = session()
     play.client(pg.Parse("", b"SELECT set_config('client_encoding', $1, false)"), pg.Bind("", "", (), (b"LATIN1",)))
     assert not any(isinstance(message, pg.Bind) for message in play.to(Side.TARGET))
+
+
+def test_a_parameter_of_a_type_that_runs_code_is_refused() -> None:
+    catalog = Catalog(type_numbers=frozenset({"16400"}))
+    assert judge_types((25, 0, 16401), catalog) is None
+    problem = judge_types((25, 16400), catalog)
+    assert problem is not None
+    assert problem.code == "42501"
 
 
 @pytest.mark.parametrize(

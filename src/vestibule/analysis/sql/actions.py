@@ -40,8 +40,10 @@ ACTIONS: Final[Mapping[str, Action | None]] = {
     # expressions
     "A_Expr": expressions.operator,
     "A_Indirection": expressions.field,
+    "CaseExpr": expressions.case,
     "ColumnRef": expressions.column,
     "FuncCall": expressions.call,
+    "JoinExpr": expressions.join,
     "PartitionCmd": special.partition,
     "RangeTableSample": expressions.sample,
     "SortBy": expressions.sort,

@@ -33,12 +33,61 @@ class Catalog:
     clean: frozenset[str] = NONE
     #: Operators that run SQL or a procedural language.
     user_operators: frozenset[str] = NONE
-    #: Types to which a cast runs SQL or a procedural language: by a cast of their own, or by a domain's check.
+    #: Types for whose values SQL or a procedural language runs: by a cast of their own, by a domain's check, or by
+    #: that of a part; and their numbers, by which a client names the types of parameters.
     user_types: frozenset[str] = NONE
+    type_numbers: frozenset[str] = NONE
 
 
-#: Rows of (kind, schema, name, language, volatility, takes a row), all text.
+#: Rows of (kind, schema, name, language, volatility, and of a function whether it takes a row, of a type its number),
+#: all text. `coding` is what runs SQL or a procedural language; `coded` are the types for whose values that happens:
+#: to which a cast calls it, domains that check by it, and whatever is made of such a type.
 QUERY: Final = """
+WITH RECURSIVE coding(class, object) AS (
+ SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, p.oid
+ FROM pg_catalog.pg_proc p
+ JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
+ WHERE p.oid OPERATOR(pg_catalog.>=) 16384 AND l.lanname OPERATOR(pg_catalog.<>) ALL ('{c,internal}'::pg_catalog.name[])
+ UNION
+ SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, o.oid
+ FROM coding JOIN pg_catalog.pg_operator o ON o.oprcode OPERATOR(pg_catalog.=) coding.object
+ WHERE coding.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+), coded(type) AS (
+ SELECT c.casttarget
+ FROM coding JOIN pg_catalog.pg_cast c ON c.castfunc OPERATOR(pg_catalog.=) coding.object
+ WHERE coding.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+   AND c.casttarget OPERATOR(pg_catalog.>=) 16384
+ UNION
+ SELECT c.contypid
+ FROM coding
+ JOIN pg_catalog.pg_depend d ON d.refclassid OPERATOR(pg_catalog.=) coding.class
+  AND d.refobjid OPERATOR(pg_catalog.=) coding.object
+  AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass
+ JOIN pg_catalog.pg_constraint c ON c.oid OPERATOR(pg_catalog.=) d.objid
+ WHERE c.contypid OPERATOR(pg_catalog.<>) 0
+ UNION
+ SELECT made.type FROM coded, LATERAL (
+  SELECT d.objid
+  FROM pg_catalog.pg_depend d
+  WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+    AND d.refobjid OPERATOR(pg_catalog.=) coded.type
+    AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+  UNION ALL
+  SELECT r.reltype
+  FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) d.objid
+  WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+    AND d.refobjid OPERATOR(pg_catalog.=) coded.type
+    AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+    AND r.reltype OPERATOR(pg_catalog.<>) 0
+  UNION ALL
+  SELECT c.contypid
+  FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_constraint c ON c.oid OPERATOR(pg_catalog.=) d.objid
+  WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+    AND d.refobjid OPERATOR(pg_catalog.=) coded.type
+    AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass
+    AND c.contypid OPERATOR(pg_catalog.<>) 0
+ ) made(type)
+)
 SELECT 'function', n.nspname, p.proname, l.lanname, p.provolatile::pg_catalog.text,
        CASE WHEN p.pronargs OPERATOR(pg_catalog.>=) 1
              AND p.pronargs OPERATOR(pg_catalog.-) p.pronargdefaults OPERATOR(pg_catalog.<=) 1
@@ -56,23 +105,10 @@ JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) o.oprcode
 JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
 WHERE o.oid OPERATOR(pg_catalog.>=) 16384
 UNION ALL
-SELECT 'type', n.nspname, t.typname, l.lanname, p.provolatile::pg_catalog.text, 'f'
-FROM pg_catalog.pg_cast c
-JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) c.casttarget
+SELECT 'type', n.nspname, t.typname, 'code', 'v', t.oid::pg_catalog.text
+FROM coded
+JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) coded.type
 JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
-JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) c.castfunc
-JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
-WHERE c.oid OPERATOR(pg_catalog.>=) 16384 AND t.oid OPERATOR(pg_catalog.>=) 16384
-UNION ALL
-SELECT 'type', n.nspname, t.typname, l.lanname, p.provolatile::pg_catalog.text, 'f'
-FROM pg_catalog.pg_constraint c
-JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) c.contypid
-JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
-JOIN pg_catalog.pg_depend d ON d.objid OPERATOR(pg_catalog.=) c.oid
- AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass
- AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
-JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) d.refobjid
-JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
 """.strip()
 
 #: Languages whose code runs no SQL that somebody could have written into the target.
@@ -97,6 +133,7 @@ def catalog(rows: Iterable[Sequence[str]], registered: Iterable[str] = ()) -> Ca
         clean=names - doubtful,
         user_operators=frozenset(row[2] for row in coded if row[0] == "operator"),
         user_types=frozenset(row[2] for row in coded if row[0] == "type"),
+        type_numbers=frozenset(row[5] for row in coded if row[0] == "type"),
     )
 
 

@@ -20,6 +20,8 @@ _REGISTRY: Final = frozenset(
     )
 )
 _EQUALS: Final[list[Node]] = [{"String": {"sval": "="}}]
+#: What BETWEEN compares with.
+_ORDERING: Final[list[list[Node]]] = [[{"String": {"sval": sign}}] for sign in ("<", "<=", ">", ">=")]
 _BESIDE_ARGUMENTS: Final = frozenset({"over", "agg_filter", "agg_order"})
 
 _HOW: Final = "Write set_config('name', 'value', false), or a parameter for the value."
@@ -75,12 +77,29 @@ def assign(visit: Visit, name: str, value: str | None) -> None:
 def operator(visit: Visit, node: Node, _: Scope) -> Tree | None:
     """An operator between expressions."""
     _use(visit, node["name"])
+    if "BETWEEN" in node["kind"]:
+        for sign in _ORDERING:
+            _use(visit, sign)
     return [side for side in (node.get("lexpr"), node.get("rexpr")) if side]
 
 
 def sublink(visit: Visit, node: Node, _: Scope) -> Tree | None:
     """A subquery in an expression, maybe with an operator before it; IN is `= ANY`."""
     _use(visit, node.get("operName", _EQUALS if node.get("subLinkType") == "ANY_SUBLINK" else []))
+    return node
+
+
+def case(visit: Visit, node: Node, _: Scope) -> Tree | None:
+    """A CASE; one over an expression compares it."""
+    if "arg" in node:
+        _use(visit, _EQUALS)
+    return node
+
+
+def join(visit: Visit, node: Node, _: Scope) -> Tree | None:
+    """A join; USING and NATURAL compare columns."""
+    if "usingClause" in node or node.get("isNatural"):
+        _use(visit, _EQUALS)
     return node
 
 

@@ -40,6 +40,9 @@ SYNTAX: Final[Mapping[str, tuple[str, ...]]] = {
 #: Names that the newer grammar qualifies with `pg_catalog` by itself, and an older server does not.
 _QUALIFIED_BY_THE_GRAMMAR: Final = frozenset({"json_object", "normalize", "is_normalized", "system_user", "xmltext"})
 
+#: How names of the server's own functions begin that do something.
+_SYSTEM: Final = ("pg_", "lo_", "binary_upgrade_")
+
 SAMPLING: Final = frozenset({"bernoulli", "system"})
 
 
@@ -64,10 +67,11 @@ def _unqualified(function: str, catalog: Catalog) -> Impact:
 
 
 def field(name: str, catalog: Catalog) -> Impact:
-    """Say what `(expression).name` may do: mostly take a field, but any function of one argument can be meant."""
-    if name in catalog.user_functions and name not in catalog.clean:
+    """Say what `(expression).name` may do: mostly take a field, but a function or a cast can be meant."""
+    if name in catalog.user_types or (name in catalog.user_functions and name not in catalog.clean):
         return Impact.UNKNOWN
-    return BUILT_IN.get(name, Impact.READ)
+    # Other versions of the server have functions that are not listed, and hardly anybody names a column so.
+    return BUILT_IN.get(name, Impact.UNKNOWN if name.startswith(_SYSTEM) else Impact.READ)
 
 
 def column(name: str, catalog: Catalog) -> Impact:

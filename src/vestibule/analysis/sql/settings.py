@@ -26,14 +26,16 @@ _FREE: Final = (
     "default_transaction_isolation default_transaction_read_only default_transaction_deferrable "
     # planner switches
     "constraint_exclusion cpu_index_tuple_cost cpu_operator_cost cpu_tuple_cost cursor_tuple_fraction "
-    "default_statistics_target effective_cache_size from_collapse_limit join_collapse_limit jit max_parallel_workers "
+    "default_statistics_target effective_cache_size from_collapse_limit join_collapse_limit max_parallel_workers "
+    # not jit_dump_bitcode, which writes files at the server
+    "jit jit_above_cost jit_expressions jit_inline_above_cost jit_optimize_above_cost jit_tuple_deforming "
     "max_parallel_workers_per_gather min_parallel_index_scan_size min_parallel_table_scan_size parallel_setup_cost "
     "parallel_leader_participation parallel_tuple_cost plan_cache_mode random_page_cost recursive_worktable_factor "
     "seq_page_cost debug_parallel_query force_parallel_mode"
 )
 #: Settings of which every value is allowed.
 FREE: Final = frozenset(_FREE.split())
-_FAMILIES: Final = re.compile(r"(?:enable|geqo|jit)_[a-z_]+|geqo")
+_FAMILIES: Final = re.compile(r"(?:enable|geqo)_[a-z_]+|geqo")
 
 _SPOKEN: Final = (
     "application_name, DateStyle, IntervalStyle, TimeZone, bytea_output, extra_float_digits, statement_timeout, "

@@ -27,10 +27,19 @@ _TRANSACTIONS: Final[Mapping[str, tuple[str, Impact]]] = {
     "TRANS_STMT_ROLLBACK_PREPARED": ("rollback prepared", Impact.WRITE),
 }
 
+_INHERITING: Final = frozenset({"AT_AddInherit", "AT_DropInherit"})
 _OFF: Final = frozenset({"off", "false", "0"})
 _BY_ROW: Final[Mapping[str, Action]] = {
     kind: statement(kind)
-    for kind in ("InsertStmt", "MergeStmt", "AlterTableStmt", "CreateFunctionStmt", "ExecuteStmt", "RenameStmt")
+    for kind in (
+        "InsertStmt",
+        "MergeStmt",
+        "AlterTableStmt",
+        "CreateFunctionStmt",
+        "CreateStmt",
+        "ExecuteStmt",
+        "RenameStmt",
+    )
 }
 
 
@@ -133,6 +142,18 @@ def create_as(visit: Visit, node: Node, _: Scope) -> Tree | None:
     return query
 
 
+def create(visit: Visit, node: Node, scope: Scope) -> Tree | None:
+    """CREATE TABLE; what it inherits from, or is a partition of, changes too."""
+    rest = _BY_ROW["CreateStmt"](visit, node, scope)
+    for parent in node.get("inhRelations", []):
+        _inherit(visit, parent["RangeVar"])
+    return rest
+
+
+def _inherit(visit: Visit, parent: Node) -> None:
+    visit.note("alter", nodes.relation(parent), Impact.WRITE if nodes.is_temporary(parent) else Impact.SCHEMA)
+
+
 def create_function(visit: Visit, node: Node, scope: Scope) -> Tree | None:
     """CREATE FUNCTION has a verb of its own besides, for a policy that lets people make tables but no code."""
     rest = _BY_ROW["CreateFunctionStmt"](visit, node, scope)
@@ -162,6 +183,8 @@ def alter_table(visit: Visit, node: Node, scope: Scope) -> Tree | None:
         command = item["AlterTableCmd"]
         if command.get("subtype") == "AT_DropColumn":
             visit.note("drop", f"{name}.{nodes.spelled([command['name']])}", Impact.SCHEMA)
+        elif command.get("subtype") in _INHERITING:
+            _inherit(visit, command["def"]["RangeVar"])
     return rest
 
 
@@ -254,6 +277,7 @@ SPECIAL: Final[Mapping[str, Action]] = {
     "VariableSetStmt": variable,
     "DiscardStmt": discard,
     "CallStmt": call,
+    "CreateStmt": create,
     "CreateFunctionStmt": create_function,
     "RenameStmt": rename,
     "CreateForeignTableStmt": create_foreign_table,

@@ -121,8 +121,8 @@ def dotted(field: str) -> tuple[str, Callable[[Node], Objects]]:
     """The name in parts in `field`."""
 
     def find(node: Node) -> Objects:
-        parts = nodes.strings(node[field])
-        return [(nodes.spelled(parts), parts[0] == "pg_temp")]
+        # No relation, so it serves the whole database even where the session's own schema holds it.
+        return [(nodes.spelled(nodes.strings(node[field])), False)]
 
     return field, find
 

@@ -30,9 +30,9 @@ Part = tuple[Tree, Scope]
 Action = Callable[["Visit", Any, Scope], Tree | None]
 
 _PLAIN: Final = (
-    "AlterTableCmd ATAlterConstraint A_ArrayExpr A_Indices BooleanTest BoolExpr CaseExpr CaseWhen CoalesceExpr "
+    "AlterTableCmd ATAlterConstraint A_ArrayExpr A_Indices BooleanTest BoolExpr CaseWhen CoalesceExpr "
     "CollateClause ColumnDef CommonTableExpr Constraint CreateOpClassItem CTECycleClause CTESearchClause CurrentOfExpr "
-    "DefElem FunctionParameter GroupingFunc GroupingSet IndexElem InferClause JoinExpr JsonArgument JsonBehavior "
+    "DefElem FunctionParameter GroupingFunc GroupingSet IndexElem InferClause JsonArgument JsonBehavior "
     "JsonFormat JsonIsPredicate JsonKeyValue JsonOutput JsonReturning JsonTableColumn JsonTablePathSpec JsonValueExpr "
     "List LockingClause MergeWhenClause MinMaxExpr MultiAssignRef NamedArgExpr NullTest OnConflictClause "
     "PartitionBoundSpec PartitionElem PartitionRangeDatum PartitionSpec PublicationObjSpec PublicationTable "

@@ -26,7 +26,14 @@ from vestibule.protocols.postgres.names import Names, Unsettled
 from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Running, Shape
 from vestibule.protocols.postgres.session import OWED_LIMIT, Session
 from vestibule.protocols.postgres.states import CLIENT, Act, State
-from vestibule.protocols.postgres.understanding import TOO_MANY, Understanding, Waiting, judge_bound, may_copy
+from vestibule.protocols.postgres.understanding import (
+    TOO_MANY,
+    Understanding,
+    Waiting,
+    judge_bound,
+    judge_types,
+    may_copy,
+)
 from vestibule.protocols.postgres.values import shown
 
 #: Names of this beginning are the gateway's own.
@@ -190,6 +197,7 @@ class Asking:
         understanding = self._understanding
         analyses = understanding.read(message.text)
         resolved = analyses if isinstance(analyses, Unsupported) else understanding.resolve(analyses, is_run=False)
+        resolved = judge_types(message.types, session.catalog) or resolved
         understanding.settle()
         if isinstance(resolved, Unsupported) or isinstance(analyses, Unsupported):
             decided = self._refuse_text(message.text, resolved if isinstance(resolved, Unsupported) else TOO_MANY)

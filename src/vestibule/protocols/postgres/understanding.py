@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Final
 
 from vestibule.analysis.sql.analyse import small
+from vestibule.analysis.sql.catalog import Catalog
 from vestibule.analysis.sql.settings import judge
 from vestibule.model.effect import Analyse
 from vestibule.model.statement import Analysis, Impact, Parameter, Parsed, Unsupported
@@ -72,6 +73,12 @@ _VALUE_IN_EXECUTE: Final = Unsupported(
     "0A000",
     "vestibule: EXECUTE cannot give the value of a setting",
     "Write SET name = value, or give the parameter by the protocol (Bind).",
+)
+
+_CODED_TYPE: Final = Unsupported(
+    "42501",
+    "vestibule: a parameter of a type whose values run code at the target cannot be judged",
+    "Leave the parameter's type to the server.",
 )
 
 Analyses = tuple[Analysis, ...]
@@ -240,6 +247,11 @@ def judge_bound(analyses: Analyses, parameters: Sequence[Parameter]) -> Unsuppor
             if problem is not None:
                 return problem
     return None
+
+
+def judge_types(types: Sequence[int], catalog: Catalog) -> Unsupported | None:
+    """Judge the types that a client gives to parameters: a value that is bound becomes one, as by a cast."""
+    return _CODED_TYPE if any(str(number) in catalog.type_numbers for number in types) else None
 
 
 def may_copy(analyses: Analyses) -> bool:
