@@ -5,12 +5,14 @@ from __future__ import annotations
 from random import Random
 from typing import Any, Final, Literal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.protocols.postgres.test_in_step import Delayed
+from tests.support.pg_model import ModelServer
 from tests.support.pg_play import session
-from tests.support.pg_talk import conversations
+from tests.support.pg_talk import DENIED, conversations
 from tests.support.playbook import Playbook
 from vestibule.model.event import Side
 from vestibule.protocols.postgres import messages as pg
@@ -70,3 +72,77 @@ def test_every_decision_that_was_recorded_and_no_other_has_one_outcome(said, see
     ended = [record.members["decided"].name for record in play.attempted if record.kind == "StatementFinished"]
     assert len(ended) == len(set(ended))
     assert {name for name in ended if name in decided} == set(decided)
+
+
+INSERT = b"INSERT INTO played VALUES ('a')"
+PIPELINE = [pg.Parse("", INSERT), pg.Bind("", ""), pg.Execute(""), pg.Bind("", ""), pg.Execute("")]
+
+
+def in_a_failed_block() -> Playbook:
+    """A session whose block has failed at the target."""
+    server = ModelServer()
+    play = session("engineering", target=lambda message: b"".join(map(encode, server.receive(message))))
+    play.client(pg.Query(b"BEGIN"), pg.Query(b"INSERT INTO played VALUES (NULL)"))
+    play.take()
+    return play
+
+
+@pytest.mark.parametrize("behind", [[], [pg.Query(b"ROLLBACK")], [*PIPELINE, pg.Sync()]])
+def test_a_sync_that_was_dropped_behind_what_the_target_had_already_skipped_is_sent_again(behind):
+    play = in_a_failed_block()
+    play.journal = "stalled"
+
+    # The Parse needs no record and fails at once; the Binds wait for theirs, and the Sync behind them.
+    play.client(*PIPELINE, pg.Sync(), *behind)
+    assert [type(message) for message in play.to(Side.CLIENT)] == [pg.ErrorResponse]
+    play.journal = "prompt"
+    while play.open_batches:
+        play.commit(False)
+
+    assert not play.waits
+    assert play.to(Side.CLIENT)[-1] == pg.ReadyForQuery("E")
+    play.client(pg.Query(b"ROLLBACK"))
+    assert play.to(Side.CLIENT) == [pg.CommandComplete("ROLLBACK"), pg.ReadyForQuery("I")]
+
+
+def test_a_flush_instead_of_a_sync_leaves_the_session_waiting_for_the_sync():
+    play = in_a_failed_block()
+    play.journal = "stalled"
+    play.client(*PIPELINE, pg.Flush())
+    play.journal = "prompt"
+    while play.open_batches:
+        play.commit(False)
+
+    play.client(pg.Query(b"ROLLBACK"))
+    assert pg.CommandComplete("ROLLBACK") not in play.to(Side.CLIENT)
+    play.client(pg.Sync())
+    assert play.to(Side.CLIENT) == [pg.ReadyForQuery("E")]
+
+
+def test_no_outcome_is_recorded_of_what_was_skipped_and_never_recorded():
+    play = in_a_failed_block()
+    play.journal = "stalled"
+    play.client(*PIPELINE, pg.Sync())
+    while play.open_batches:
+        play.commit(False)
+    play.journal = "prompt"
+    play.client(pg.Query(b"ROLLBACK"))
+
+    decided = [record.name for record in play.records if record.kind == "StatementDecided"]
+    finished = [record.members["decided"].name for record in play.attempted if record.kind == "StatementFinished"]
+    assert sorted(finished) == sorted(decided)
+
+
+def test_a_refused_query_among_what_was_skipped_and_dropped_is_answered_as_the_server_does():
+    play = in_a_failed_block()
+    play.journal = "stalled"
+    play.client(*PIPELINE, pg.Query(DENIED))
+    while play.open_batches:
+        play.commit(False)
+    play.journal = "prompt"
+    assert [type(message) for message in play.to(Side.CLIENT)] == [pg.ErrorResponse]
+
+    play.client(pg.Sync())
+    assert play.to(Side.CLIENT) == [pg.ReadyForQuery("E")]
+    play.client(pg.Query(b"ROLLBACK"))
+    assert play.to(Side.CLIENT) == [pg.CommandComplete("ROLLBACK"), pg.ReadyForQuery("I")]

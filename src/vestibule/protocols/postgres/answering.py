@@ -312,7 +312,7 @@ class Answering:
             self._withdraw(owed)
             self._lift_copy(owed)
             if owed.running is not None:
-                session.complete(owed.running, "not_reached")
+                session.skip(owed.running)
             self._unsettle(owed)
         if not session.owed:
             session.state = State.SKIP
@@ -341,6 +341,7 @@ class Answering:
         self._lift_copy(owed)
         if owed.running is not None:
             session.complete(owed.running, "ok")
+        session.say_skipped()
         self._close_portals(owed, message.status)
         if owed.change is not None:
             owed.change.settle()

@@ -90,6 +90,8 @@ class Session:
         #: What the driver dropped and is not refused yet; and statements whose end is still to be recorded.
         self._dropped: deque[Owed] = deque()
         self._unsaid: list[Running] = []
+        #: Statements that the target skips up to a Sync: that their decisions are recorded shows when it is answered.
+        self._skipped: list[Running] = []
         self._cancel = cancel
         self._poison = encode(pg.Execute(poison, 0))
         self._session_permit = session_permit(gate.session)
@@ -175,6 +177,20 @@ class Session:
                 self.persist(self.gate.finished(earlier.decided, earlier.summary(""), self.now))
             self._unsaid.clear()
 
+    def skip(self, running: Running) -> None:
+        """Note that the target has not reached a statement, and will not."""
+        running.end("not_reached")
+        if not running.forwarded:
+            self.complete(running, "not_reached")
+        elif not running.is_finished and running is not self._completed and running not in self._skipped:
+            self._skipped.append(running)
+
+    def say_skipped(self) -> None:
+        """Record of what was skipped that it was not reached; the Sync behind it has been answered."""
+        skipped, self._skipped = self._skipped, []
+        for running in skipped:
+            self.complete(running, "not_reached")
+
     def fail_completed(self, error: tuple[str, str]) -> None:
         """Let the statement that completed last fail after all: its commit was refused."""
         if self._completed is not None:
@@ -233,9 +249,13 @@ class Session:
 
     def undo_from(self, names: frozenset[str]) -> None:
         """Take back what could not be recorded: the driver dropped it and everything behind it."""
+        was_skipped = any(running.decided.record.name in names for running in self._skipped)
         self._forget(names)
-        first = next((at for at, owed in enumerate(self.owed) if _is_of(owed, names)), None)
-        if first is None:
+        first = 1 if was_skipped else next((at for at, owed in enumerate(self.owed) if _is_of(owed, names)), None)
+        if was_skipped and self.owed:
+            # The target has skipped what was behind its error, and waits for the Sync that was dropped with it.
+            self.tell_target(encode(pg.Sync()))
+        if first is None or first >= len(self.owed):
             return
         dropped = [self.owed.pop() for _ in range(len(self.owed) - first)]
         for owed in dropped:
@@ -249,12 +269,13 @@ class Session:
     def _forget(self, names: frozenset[str]) -> None:
         """Note that a statement whose decision was not recorded has no outcome to record either."""
         known = [owed.running for owed in self.owed] + [portal.running for portal in self.portals.values()]
-        for running in (*known, self._completed):
+        for running in (*known, *self._skipped, self._completed):
             if running is not None and running.decided.record.name in names:
                 running.is_finished = True
         if self._completed is not None and self._completed.is_finished:
             self._completed = None
         self._unsaid = [running for running in self._unsaid if running.decided.record.name not in names]
+        self._skipped = [running for running in self._skipped if running.decided.record.name not in names]
 
     def _take_back(self, owed: Owed) -> None:
         owed.withdraw()
@@ -371,7 +392,7 @@ class Session:
 
     def _finish_all(self, error: tuple[str, str]) -> None:
         self.write_completed("")
-        running = [owed.running for owed in self.owed if owed.running is not None]
+        running = [*self._skipped, *(owed.running for owed in self.owed if owed.running is not None)]
         running += [portal.running for names in (self.portals, self.cursors) for portal in names.values()]
         for statement in dict.fromkeys(running):
             statement.end("unknown", error)
