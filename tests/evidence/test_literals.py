@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vestibule.evidence.literals import TEXT_BYTES, TEXT_CHARACTERS, MaskedText, mask_text, mask_value
+from vestibule.evidence.literals import (
+    TEXT_BYTES,
+    TEXT_CHARACTERS,
+    MaskedText,
+    mask_name,
+    mask_secrets,
+    mask_text,
+    mask_value,
+    mask_words,
+)
 from vestibule.model.statement import Span
 
 KEY = bytes(range(32))
@@ -134,6 +143,33 @@ def test_a_secret_is_never_stored(text, left) -> None:
 )
 def test_in_a_text_that_was_not_understood_all_quoted_strings_and_long_numbers_go(text, left) -> None:
     assert remains(masked(text, understood=False)) == left
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("public.orders_2024_01_01", "public.orders_2024_01_01"),
+        ("t078051120", "t078051120"),
+        ("public.@@@", "public.@@@"),
+        ("078-05-1120", "#"),
+        ("public.078051120.id", "public.#.id"),
+        ("s.John 078-05-1120", "s.#"),
+        ('s."ada.b@bank.example"', "s.#"),
+        ("\u0667\u0668\u0660\u0665\u0661\u0661", "#"),
+        ("vst_hunter2hunter2", "#"),
+    ],
+)
+def test_of_names_only_those_go_that_can_be_none_without_quotes(name, left) -> None:
+    assert remains(mask_name(name, KEY, "k1")) == left
+    quoted = '"' + name.replace('"', '""') + '"'
+    assert "078-05" not in masked(f"SELECT * FROM {quoted}")
+
+
+def test_words_about_a_statement_hold_no_number_no_address_and_no_secret() -> None:
+    words = "call f 078-05-1120 for ada@bank.example with vst_hunter2hunter2 is not understood"
+    assert remains(mask_words(words, KEY, "k1")) == "call f # for # with # is not understood"
+    assert mask_secrets("vst_hunter2hunter2+core") == "<secret>+core"
+    assert mask_secrets("ada@bank.example+core") == "ada@bank.example+core"
 
 
 @given(numbers, st.sampled_from(["'{}'", "E'{}'", "$${}$$", "'x{}y'", "/* {} */", "--{}\n"]))

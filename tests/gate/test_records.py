@@ -22,7 +22,7 @@ def test_empty_members_are_left_out_and_zeros_stay() -> None:
 
 def test_operations_beyond_the_bound_are_counted() -> None:
     operations = [Operation("select", f"t{at}", Impact.READ) for at in range(70)]
-    members = records.operations_json(operations)
+    members = records.operations_json(operations, KEY)
     assert len(members["ops"]) == 64  # type: ignore[arg-type] - a list by its construction
     assert members["ops_more"] == 6
 
@@ -55,7 +55,7 @@ def test_whatever_is_bound_fits_a_record(parameters: list[tuple[int, bytes | Non
 @pytest.mark.parametrize("character", ["x", '"', "\u6f22", "\x01", "\U0001f512"])
 def test_whatever_somebody_calls_things_fits_a_record(character: str) -> None:
     name = character * 1_000
-    operations = records.operations_json([Operation("select", name, Impact.READ)] * 100)
+    operations = records.operations_json([Operation("select", name, Impact.READ)] * 100, KEY)
     assert len(json.dumps(operations, ensure_ascii=False).encode()) <= records.OPERATIONS_BYTES + 100
     groups = records.groups_json(identity(*(f"{number}{name}" for number in range(300))))
     assert len(json.dumps(groups, ensure_ascii=False).encode()) <= records.GROUPS_BYTES

@@ -192,3 +192,29 @@ def test_a_target_that_is_not_there_is_recorded_with_its_cause() -> None:
     record = admitted().unreached("connection refused")
     assert record.kind is Kind.ACCESS_DECIDED
     assert "connection refused" in str(members(record)["cause"])
+
+
+@pytest.mark.parametrize("name", ["078-05-1120", "John 078-05-1120", "ada@bank.example", "078051120"])
+def test_a_value_in_the_place_of_a_name_stands_neither_in_operations_nor_in_the_cause(name: str) -> None:
+    decided = admitted("nobody", "engineering").decide(
+        statement(f'DROP TABLE "{name}"', Impact.SCHEMA, "drop", name), (), NOW
+    )
+    written = str({key: value for key, value in members(decided.record).items() if "mac" not in key})
+    assert decided.permit is None
+    assert name not in written
+    assert "drop <value:" in written or "drop John <value:" in written
+
+
+def test_a_token_typed_as_a_user_name_is_not_recorded() -> None:
+    session = SessionGate(gate(), SESSION, CLIENT, "postgres")
+    record = session.refuse_access("token unknown", "vst_" + "x" * 43, "vst_" + "x" * 43)
+    assert "xxxx" not in str(record.members)
+
+
+def test_what_a_lying_target_says_still_makes_a_record() -> None:
+    session = admitted()
+    decided = session.decide(statement(), (), NOW)
+    end = Finished("error", True, rows=10**18, error_code="078-05-1120" * 6_000, error_text="x")
+    written = members(session.finished(decided, end, NOW))
+    assert written["error"] == {"code": "?????", "text": "x"}
+    assert written["rows"] == members(session.closed("client_closed", NOW))["rows"] == 2**53 - 1

@@ -4,8 +4,9 @@
    stands between the digits does not count. Equal values become equal tokens.
 2. In a text that was not understood every quoted string becomes a token, and every number of six digits anywhere.
 3. A comment is data that somebody may have pasted: numbers of six digits and words with an `@` in it become tokens.
-4. Secrets become `<secret>` everywhere.
-5. The literals given by the parser come on top of those found here; doubt masks.
+4. Names stay, six digits or not; only what cannot be a name without quotes (`"John 078-05-1120"`) goes by the rule.
+5. Secrets become `<secret>` everywhere.
+6. The literals given by the parser come on top of those found here; doubt masks.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ _BYTES: Final = re.compile(r"\\x[0-9A-Fa-f]{6}")
 _NO_LETTER: Final = re.compile(r"[\d\W_]+")
 #: A number as people write it: up to three characters that are no letters stand between two digits.
 _WRITTEN_NUMBER: Final = re.compile(r"\d(?:[\W_]{0,3}\d){5,}")
+_IDENTIFIER: Final = re.compile(r"[^\W\d][\w$]*")
+#: A part of a dotted name; one that has a dot or a quote in it is quoted.
+_NAME_PART: Final = re.compile(r'"(?:[^"]|"")*"|[^."]+')
 _WORD: Final = re.compile(r"[^\s'\"(),;<>]+")
 _QUOTED: Final = re.compile(r"'[^']*+'|\"[^\"]*+\"|`[^`]*+`")
 _DELIMITERS: Final = re.compile(r"(?s)(?:[eEbBxXnN]|[uU]&)?(['\"`]|\$\w*\$)(.*?)(?:\1)?\Z")
@@ -79,6 +83,26 @@ def mask_value(value: bytes | None, understood: bool, key: bytes, key_id: str) -
     if not understood or _is_sensitive(text):
         return SECRET if secrets else token(_normalised(text))
     return _cut(_replace(text, secrets, token))
+
+
+def mask_name(name: str, key: bytes, key_id: str) -> str:
+    """Give what may be stored of an object's name, written with dots and without its quotes."""
+    if name.isascii() and "@" not in name and _SIX_DIGITS.search(name) is None and not may_hold_secret(name):
+        return name
+    token = partial(storage_token, key, key_id, CLASS)
+    masked = _NAME_PART.sub(lambda part: token(_normalised(part[0])) if _is_no_name(part[0]) else part[0], name)
+    return mask_secrets(masked)
+
+
+def mask_words(text: str, key: bytes, key_id: str) -> str:
+    """Give what may be stored of words about a statement, such as a reason, which may repeat names of it."""
+    parts = chain(_pasted(text, 0), _shaped(text), _announced(text, 0))
+    return _replace(text, parts, partial(storage_token, key, key_id, CLASS))
+
+
+def mask_secrets(text: str) -> str:
+    """Give what may be stored of what somebody called themselves: everything but what is a secret by its shape."""
+    return _replace(text, _shaped(text), str)
 
 
 def _decode(text: bytes, literals: Sequence[Span]) -> tuple[str, list[tuple[int, int]], bool]:
@@ -187,9 +211,12 @@ def _is_long_number(text: str) -> bool:
     return hexadecimal or _SIX_DIGITS.search(text) is not None
 
 
-def _is_value_in_quotes(text: str) -> bool:
-    """Say whether a quoted name is a value by mistake: an address, or nothing but a number."""
-    return _has_at(text) or (_NO_LETTER.fullmatch(text) is not None and _is_sensitive(text))
+def _is_no_name(text: str) -> bool:
+    """Say whether a quoted name is a value by mistake: it holds one, and could not stand without its quotes."""
+    plain = _plain(text)
+    bare = plain.strip('"`') if plain[:2].lower() != "u&" else plain[2:].strip('"')
+    has_at = "@" in bare and any(map(str.isalnum, bare))
+    return has_at or (_SIX_DIGITS.search(bare) is not None and _IDENTIFIER.fullmatch(bare) is None)
 
 
 def _is_number_of_another_script(text: str) -> bool:
@@ -200,7 +227,7 @@ def _is_number_of_another_script(text: str) -> bool:
 _SENSITIVE: Final = {
     Form.STRING: _is_sensitive,
     Form.NUMBER: _is_long_number,
-    Form.QUOTED_NAME: _is_value_in_quotes,
+    Form.QUOTED_NAME: _is_no_name,
     Form.NAME: _is_number_of_another_script,
 }
 

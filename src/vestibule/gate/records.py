@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from vestibule.evidence.literals import mask_value
+from vestibule.evidence.literals import mask_name, mask_value
 from vestibule.gate.gate import StorageKey
 from vestibule.model.decision import Rule
 from vestibule.model.event import Tls
@@ -84,9 +84,10 @@ def groups_json(identity: Identity) -> list[Json]:
     return list(_within(GROUPS_BYTES, [cut(group) for group in sorted(identity.groups)[:GROUPS_SHOWN]]))
 
 
-def operations_json(operations: Sequence[Operation]) -> dict[str, Json]:
-    """Write `ops`, and how many more there are than may be shown."""
-    names = _within(OPERATIONS_BYTES, [cut(operation.object) for operation in operations[:OPERATIONS_SHOWN]])
+def operations_json(operations: Sequence[Operation], key: StorageKey) -> dict[str, Json]:
+    """Write `ops` through the storage mask, and how many more there are than may be shown."""
+    masked = [mask_name(operation.object, key.key, key.id) for operation in operations[:OPERATIONS_SHOWN]]
+    names = _within(OPERATIONS_BYTES, map(cut, masked))
     shown: list[Json] = [
         compact({"verb": operation.verb, "object": name, "impact": operation.impact.word})
         for operation, name in zip(operations, names, strict=False)

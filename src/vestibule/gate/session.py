@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,7 +15,7 @@ from uuid import UUID, uuid5
 
 from vestibule.evidence import commitment
 from vestibule.evidence.commitment import OutputMac, bind_key, bytes_mac, text_mac
-from vestibule.evidence.literals import mask_text
+from vestibule.evidence.literals import mask_secrets, mask_text, mask_words
 from vestibule.gate import records
 from vestibule.gate.gate import Gate
 from vestibule.gate.permit import ACCESS, OPENED, access_permit, statement_name, statement_permit
@@ -43,6 +44,9 @@ Cause = Literal[
 
 #: Stored text is cut to this many characters; the record says how long it was.
 TEXT_CHARACTERS = 16_384
+_SQLSTATE = re.compile(r"[0-9A-Z]{5}")
+#: The largest count that a record holds, whatever a target says.
+_MOST = 2**53 - 1
 #: Column and result counts that one record may carry.
 RESULTS_SHOWN = 64
 
@@ -136,11 +140,11 @@ class SessionGate:
             records.compact(
                 {
                     "who": None if identity is None else records.who_json(identity.who),
-                    "attempted": records.cut(attempted),
+                    "attempted": records.cut(mask_secrets(attempted)),
                     "proof": None if identity is None else records.proof_json(identity.proof),
                     "client": records.peer_json(self.client),
                     "protocol": self.protocol,
-                    "target": records.cut(target, 63),
+                    "target": records.cut(mask_secrets(target), 63),
                     "decision": "deny",
                     "rule": records.rule_json(self._default_rule("default")),
                     "cause": records.cut(cause),
@@ -160,7 +164,7 @@ class SessionGate:
             records.compact(
                 {
                     "who": records.who_json(identity.who),
-                    "attempted": records.cut(attempted),
+                    "attempted": records.cut(mask_secrets(attempted)),
                     "proof": records.proof_json(identity.proof),
                     "client": records.peer_json(self.client),
                     "protocol": self.protocol,
@@ -180,7 +184,9 @@ class SessionGate:
     def unreached(self, cause: str) -> Record:
         """Record that an admitted conversation found no target; the client is not told the cause."""
         identity, place = self._admitted()
-        refused = self.refuse_access(f"target not available: {cause}", identity.who.name, place.target.name, identity)
+        refused = self.refuse_access(
+            f"target not available: {self.masked(cause)}", identity.who.name, place.target.name, identity
+        )
         return Record(refused.kind, refused.members, session=self.session, target=place.target.name)
 
     def opened(
@@ -310,8 +316,8 @@ class SessionGate:
         else:
             self.counts.denied += 1
         cause = decision.reason if isinstance(decision, Deny) else "granted"
-        # A parser quotes the text in its message; a policy's own words are for everybody to read.
-        cause = cause if unsupported is None else self._masked_words(cause)
+        # A parser quotes the text in its message, and a policy's answer the names in it.
+        cause = self.masked(cause) if unsupported is None else self._masked_words(cause)
         record = self._record(statement, shown, decision, number, cause)
         return Decided(number, decision, record, permit, now, unsupported)
 
@@ -339,7 +345,7 @@ class SessionGate:
                     "text_mac": text_mac(self._key, statement.text),
                     "bytes_mac": self._bytes_mac(statement, place),
                     "bind_key": self._key_id,
-                    **records.operations_json(statement.operations),
+                    **records.operations_json(statement.operations, key),
                     "decision": "allow" if isinstance(decision, Allow) else "deny",
                     "rule": records.rule_json(decision.rule),
                     "cause": records.cut(cause, 512),
@@ -359,8 +365,8 @@ class SessionGate:
         """Record how a statement ended, once."""
         _, place = self._admitted()
         sent = sum(result.sent for result in end.results)
-        rows = max(end.rows, sum(result.rows for result in end.results))
-        self.counts.rows += rows
+        rows = min(max(end.rows, sum(result.rows for result in end.results)), _MOST)
+        self.counts.rows = min(self.counts.rows + rows, _MOST)
         return Record(
             Kind.STATEMENT_FINISHED,
             records.compact(
@@ -385,7 +391,14 @@ class SessionGate:
         if not end.error_code:
             return None
         # A server quotes values in its messages, so they are masked as a text that nobody understood.
-        return records.compact({"code": end.error_code, "text": self._masked_words(end.error_text)})
+        # A server's codes are five digits and letters; anything else is what a liar says.
+        code = end.error_code if _SQLSTATE.fullmatch(end.error_code) else "?????"
+        return records.compact({"code": code, "text": self._masked_words(end.error_text)})
+
+    def masked(self, words: str) -> str:
+        """Give what may be recorded of words that may repeat what somebody sent."""
+        key = self.gate.storage_key
+        return mask_words(words, key.key, key.id)
 
     def _masked_words(self, text: str) -> str:
         key = self.gate.storage_key

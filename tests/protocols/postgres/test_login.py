@@ -431,3 +431,11 @@ def test_nothing_follows_a_refused_log_in():
     log_in(play)
     assert [item for item in play.take() if isinstance(item, Did) and isinstance(item.effect, Close)]
     assert play.relay.handle(Received(Side.CLIENT, written(pg.Query(b"SELECT 1"))), play.now) == ()
+
+
+def test_what_a_client_breaks_the_protocol_with_is_masked_in_the_record():
+    play = before_login()
+    play.client(startup(options="pass078-05-1120"))
+    (record,) = play.records
+    assert "not allowed" in str(record.members["cause"])
+    assert "078-05" not in str(record.members)

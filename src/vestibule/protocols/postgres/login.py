@@ -114,7 +114,7 @@ class Login:
                 self.client.feed(data)
                 self._read_password()
         except ClientProtocolError as error:
-            self._refuse(errors.violation(error), f"protocol error: {error}")
+            self._refuse(errors.violation(error), f"protocol error: {self.gate.masked(str(error))}")
 
     def _read_startup(self, data: bytes) -> None:
         message = decode_first(data[4:])
