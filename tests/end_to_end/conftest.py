@@ -23,6 +23,15 @@ Connect = Callable[..., psycopg.Connection]
 
 
 @pytest.fixture(scope="session")
+def gateway(gateway: Gateway) -> Iterator[Gateway]:
+    """The shared gateway; behind all tests its evidence is checked as an outsider would check it."""
+    yield gateway
+    assert gateway.stop() == 0
+    done = gateway.cli("ana", "evidence", "verify", gateway.data, timeout=120)
+    assert done.status == 0, done.output + done.errors
+
+
+@pytest.fixture(scope="session")
 def signed_in(gateway: Gateway) -> People:
     """Gives people of the shared gateway, each signed in once: `signed_in("dev1").token`."""
     known: dict[str, SignedIn] = {}

@@ -287,6 +287,7 @@ SESSION_LIES: dict[str, tuple[pg.BackendMessage | bytes, ...]] = {
 }
 
 
+@pytest.mark.case("PG-30")
 @pytest.mark.parametrize("title", SESSION_LIES)
 def test_a_target_that_lies_in_a_session_ends_that_session_alone(
     house: Gateway, server: Liar, dev1: SignedIn, neighbour: RawClient, name: str, title: str

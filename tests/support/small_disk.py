@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,11 +15,11 @@ _HOLD = 'mount -t tmpfs -o size="$0",mode=0700 small-disk "$1" && echo mounted &
 
 
 @contextmanager
-def small_disk(mount_point: Path, size: int) -> Iterator[Path]:
-    """Mount `size` bytes; the path given leads there from any process of this user."""
+def small_disk(mount_point: Path, size: int, become: Sequence[str] = ()) -> Iterator[Path]:
+    """Mount `size` bytes; the path given leads there from any process of this user, or of the one that we `become`."""
     mount_point.mkdir(parents=True, exist_ok=True)
-    own = [] if os.geteuid() == 0 else ["--map-root-user"]
-    command = ["unshare", "--mount", *own, "sh", "-c", _HOLD, str(size), str(mount_point)]
+    own = [] if os.geteuid() == 0 and not become else ["--map-root-user"]
+    command = [*become, "unshare", "--mount", *own, "sh", "-c", _HOLD, str(size), str(mount_point)]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert holder.stdin
     assert holder.stdout
