@@ -53,10 +53,6 @@ class Visit:
         """Answer SSLRequest with S and do the handshake."""
         self.take(8)
         self.say(b"S")
-        self.shake_hands()
-
-    def shake_hands(self) -> None:
-        """Do the handshake."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate.certificate, self.certificate.key)
         self.stream = stream = context.wrap_socket(self.stream, server_side=True, do_handshake_on_connect=False)
