@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vestibule.evidence.lexemes import Form, lexemes
+from vestibule.evidence.lexemes import STEPS, Form, lexemes
 
 pieces = st.sampled_from(
     [
@@ -98,3 +98,10 @@ def test_stepping_over_names_and_operators_changes_nothing(text) -> None:
         whole,
         whole[:-1],
     )
+
+
+def test_behind_a_bounded_number_of_parts_the_rest_is_one_string() -> None:
+    text = "\u00e9'" * (2 * STEPS) + "078-05-1120"
+    found = list(lexemes(text))
+    assert len(found) <= STEPS + 1
+    assert (found[-1].form, found[-1].end) == (Form.STRING, len(text))

@@ -261,3 +261,9 @@ def test_every_parameter_of_a_text_that_was_not_understood_becomes_a_token() -> 
 def test_tokens_differ_by_key_and_key_id() -> None:
     made = {mask_value(b"078051120", True, key, name) for key in (KEY, bytes(32)) for name in ("k1", "k2")}
     assert len(made) == 4
+
+
+def test_no_more_tokens_are_made_than_are_stored() -> None:
+    text = masked("'123456'" + ",'123456'" * 3_000, understood=False)
+    assert len(text) == TEXT_CHARACTERS
+    assert "123456" not in text

@@ -178,12 +178,14 @@ def _announced(text: str, offset: int) -> Iterator[Part]:
 
 
 def _replace(text: str, parts: Iterable[Part], token: Callable[[str], str]) -> str:
-    """Replace the parts; parts that overlap are one, and secret if one of them is."""
+    """Replace the parts; parts that overlap are one, and secret if one of them is. What is never stored is left out."""
     pieces: list[str] = []
-    done = 0
+    done = size = 0
     for start, end, secret in _merged(parts):
-        pieces.append(text[done:start])
-        pieces.append(SECRET if secret else token(_normalised(text[start:end])))
+        pieces += text[done:start], SECRET if secret else token(_normalised(text[start:end]))
+        size += len(pieces[-2]) + len(pieces[-1])
+        if size >= TEXT_CHARACTERS:
+            return "".join(pieces)
         done = end
     return "".join(pieces) + text[done:]
 

@@ -17,7 +17,7 @@ _SHAPES: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _AWS_SECRET: Final = re.compile(r"secret_?(?:access_?)?key\W{1,8}([A-Za-z0-9/+=]{30,})", re.IGNORECASE)
-_USERINFO: Final = re.compile(r"\b[a-z][a-z0-9+.-]{0,30}://[^\s/@:'\"]{0,256}:([^\s@'\"]{1,1024})@", re.IGNORECASE)
+_USERINFO: Final = re.compile(r"\b[a-z][a-z0-9+.-]{0,30}://[^\s/@:'\"]{0,256}+:([^\s@'\"]{1,1024}+)@", re.IGNORECASE)
 #: A word that announces a secret, and what may stand between the two: space, comments, an operator, in JSON a quote.
 _KEYWORD: Final = re.compile(
     r"""
