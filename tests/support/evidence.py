@@ -71,6 +71,19 @@ class SessionEvidence:
         ends = {record["decided"]["id"]: record["outcome"] for record in self.all("StatementFinished")}
         return [ends.get(str(decided.header.id), "open") for decided in self.all("StatementDecided")]
 
+    def check(self) -> None:
+        """Check what holds of every session that has ended: who, where, and one outcome for each decision."""
+        access, opened = self.one("AccessDecided"), self.one("SessionOpened")
+        assert access["decision"] == "allow"
+        assert access["who"] == opened["who"]
+        assert access["target"] == opened["target"] == opened.header.target
+        decided = [str(record.header.id) for record in self.all("StatementDecided")]
+        finished = [record["decided"]["id"] for record in self.all("StatementFinished")]
+        assert sorted(decided) == sorted(finished), "each decision has one outcome"
+        # What another process has recorded of a session that died has no number in it.
+        numbers = [record.header.sn for record in self.records if record.header.sn is not None]
+        assert numbers == list(range(len(numbers)))
+
     @property
     def is_closed(self) -> bool:
         """Tell whether its last record is written."""
@@ -127,7 +140,7 @@ class Journal:
             raise ValueError("a record without a session")
         wanted = f'"session":"{session}"'.encode()
         records = [_evidence(frame) for frame in self._frames() if wanted in frame.header]
-        return SessionEvidence(session, sorted(records, key=lambda record: record.header.sn or 0))
+        return SessionEvidence(session, sorted(records, key=_place))
 
     def closed_session(self, application: str, timeout: float = 20.0) -> SessionEvidence:
         """Give the only session whose client named itself so, once its end is recorded."""
@@ -142,6 +155,7 @@ class Journal:
         session = wait_for(found, f"the end of the session of {application!r} in the journal", timeout)
         if session is None:
             raise AssertionError("waited for a session and got none")
+        session.check()
         return session
 
     def _since(self, mark: Mark, kind: str) -> list[Evidence]:
@@ -165,6 +179,10 @@ class Journal:
                     # It is being written right now; what is whole was given.
                     continue
         return frames
+
+
+def _place(record: Evidence) -> tuple[bool, int]:
+    return record.header.sn is None, record.header.sn or 0
 
 
 def _evidence(frame: Frame) -> Evidence:
