@@ -123,6 +123,14 @@ def test_an_unqualified_name_is_registered_only_if_every_function_of_that_name_i
     assert functions.called(("f",), catalog(rows, ["public.f()", "other.f(int)"])) is Impact.READ
 
 
+def test_one_overload_that_is_not_registered_makes_all_of_that_name_doubtful() -> None:
+    rows = [("function", "public", "f", "sql", "s", "f"), ("function", "public", "f", "plpgsql", "v", "f")]
+
+    assert functions.called(("public", "f"), catalog(rows, ["public.f(text)"])) is Impact.UNKNOWN
+    assert functions.called(("f",), catalog(rows, ["public.f(text)"])) is Impact.UNKNOWN
+    assert functions.called(("public", "f"), catalog(rows, ["public.f(text)", "public.f(int)"])) is Impact.READ
+
+
 def test_to_register_a_function_does_not_make_a_dangerous_built_in_one_harmless() -> None:
     own = catalog([("function", "public", "pg_read_file", "sql", "s", "f")], ["public.pg_read_file(text)"])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -19,7 +20,7 @@ NONE: Final[frozenset[str]] = frozenset()
 class Catalog:
     """The names of one target's own functions, operators and types, as far as a statement can call them.
 
-    `registered` holds `schema.name` of functions that the administrator vouched for, of whatever arguments.
+    `registered` holds `schema.name` of functions that the administrator vouched for, all of that name.
     """
 
     user_functions: frozenset[str] = NONE
@@ -119,8 +120,8 @@ _IDENTIFIER: Final = re.compile(r'"((?:[^"]|"")+)"|([^".(\s]+)')
 def catalog(rows: Iterable[Sequence[str]], registered: Iterable[str] = ()) -> Catalog:
     """Make the catalog from the rows of `QUERY` and the functions of the target's configuration (`public.f(text)`)."""
     ordered = sorted(tuple(row) for row in rows)
-    vouched = frozenset(qualified(name) for name in registered)
     functions = [row for row in ordered if row[0] == "function"]
+    vouched = _vouched(registered, functions)
     names = frozenset(row[2] for row in functions)
     doubtful = frozenset(row[2] for row in functions if f"{row[1]}.{row[2]}" not in vouched)
     coded = [row for row in ordered if row[0] != "function" and row[3] not in _MACHINE]
@@ -135,6 +136,13 @@ def catalog(rows: Iterable[Sequence[str]], registered: Iterable[str] = ()) -> Ca
         user_types=frozenset(row[2] for row in coded if row[0] == "type"),
         type_numbers=frozenset(row[5] for row in coded if row[0] == "type"),
     )
+
+
+def _vouched(registered: Iterable[str], functions: Iterable[Sequence[str]]) -> frozenset[str]:
+    """Give the names of which as many functions are registered as there are: which one is called, arguments decide."""
+    counts = Counter(map(qualified, registered))
+    there = Counter(f"{row[1]}.{row[2]}" for row in functions)
+    return frozenset(name for name, count in counts.items() if there[name] <= count)
 
 
 def qualified(name: str) -> str:
