@@ -29,6 +29,9 @@ SESSION = UUID("0197f3a2-1111-7222-8333-444455556666")
 STARTUP = read_startup(pg.StartupMessage(PROTOCOL_3_0, (("user", "alice+core"), ("application_name", "psql"))))
 
 
+pytestmark = pytest.mark.server
+
+
 @pytest.fixture(params=["postgres15", "postgres18"])
 def server(request) -> PostgresServer:
     return request.getfixturevalue(request.param)

@@ -72,6 +72,7 @@ def test_the_query_itself_only_reads() -> None:
     assert only(QUERY).impact is Impact.READ
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("version", [15, 18])
 def test_the_query_finds_what_a_server_has_of_its_own(version: int, request: pytest.FixtureRequest) -> None:
     server: PostgresServer = request.getfixturevalue(f"postgres{version}")
