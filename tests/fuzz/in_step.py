@@ -28,7 +28,8 @@ Said = list[pg.FrontendMessage]
 
 PLAIN = """
 SELECT 1|VALUES ('a'), ('b'), ('c')|SELECT 1/0|INSERT INTO played VALUES ('x')
-INSERT INTO played VALUES ('y') RETURNING x|INSERT INTO played VALUES (NULL)|SELECT count(*) FROM played|SELECT $1::text|SELECT * FROM nonexistent
+INSERT INTO played VALUES ('y') RETURNING x|INSERT INTO played VALUES (NULL)|SELECT count(*) FROM played
+SELECT $1::text|SELECT * FROM nonexistent
 SELECT 1 / n FROM generate_series(0, 1) n
 """.strip().replace("\n", "|")
 OTHERS = """
@@ -132,13 +133,11 @@ class Stage:
         self.server.execute("TRUNCATE played")
         client.log_in(user, password, TimeZone="UTC", database=DATABASE)
         client.send(*said, pg.Terminate())
-        answers = codes(client.rest())
-        return _up_to_the_end(answers), [row[0] for row in self.server.execute("SELECT x FROM played ORDER BY x")]
+        return codes(client.rest()), [row[0] for row in self.server.execute("SELECT x FROM played ORDER BY x")]
 
 
-def _up_to_the_end(answers: list[str]) -> list[str]:
-    ends = [at for at, answer in enumerate(answers) if "FATAL" in answer or answer == "ERROR 08P01"]
-    return answers[: ends[0]] if ends else answers
+def _is_end(answer: str) -> bool:
+    return "FATAL" in answer or answer == "ERROR 08P01"
 
 
 def compare(stage: Stage, random: Random) -> str:
@@ -146,13 +145,15 @@ def compare(stage: Stage, random: Random) -> str:
     said = conversation(random)
     expected, kept = stage.direct(said)
     answered, stored = stage.through(said)
-    same = next((at for at, (one, other) in enumerate(zip(expected, answered, strict=False)) if one != other), None)
-    if same is not None and answered[same] in ("ERROR 26000", "ERROR 34000"):
-        return ""
+    for one, other in zip(expected, answered, strict=False):
+        # Who breaks the protocol is told so as soon as that is seen, which may be a little earlier or later.
+        if _is_end(one) or _is_end(other) or (one != other and other in ("ERROR 26000", "ERROR 34000")):
+            return ""
+        if one != other:
+            break
     if (expected, kept) == (answered, stored):
         return ""
-    lines = [*map(str, said), f"direct  {expected} {kept}", f"gateway {answered} {stored}"]
-    return "\n".join(lines)
+    return "\n".join([*map(str, said), f"direct  {expected} {kept}", f"gateway {answered} {stored}"])
 
 
 def stage_for(server: PostgresServer, gateways: GatewayFactory) -> Stage:
