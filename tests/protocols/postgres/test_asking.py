@@ -284,6 +284,22 @@ def test_a_copy_that_the_target_refuses_drops_what_the_client_has_sent_already()
     assert play.to(Side.TARGET) == [pg.Query(b"SELECT 1")]
 
 
+def test_each_copy_of_a_query_gets_its_own_data():
+    play = session()
+    text = b"INSERT INTO played VALUES ('a'); COPY played FROM STDIN; COPY played TO STDOUT; COPY played FROM STDIN"
+    first, second, done = pg.CopyData(b"1\n"), pg.CopyData(b"2\n"), pg.CopyDone()
+    play.client(pg.Query(text), first, done, second, done, pg.Query(b"SELECT 1"))
+    play.target(pg.CommandComplete("INSERT 0 1"))
+    assert play.to(Side.TARGET) == [pg.Query(text)]
+    play.target(pg.CopyInResponse(0, (0,)))
+    assert play.to(Side.TARGET) == [first, done]
+    play.target(pg.CommandComplete("COPY 1"), pg.CopyOutResponse(0, (0,)), first, done, pg.CommandComplete("COPY 1"))
+    play.target(pg.CopyInResponse(0, (0,)))
+    assert play.to(Side.TARGET) == [second, done, pg.Query(b"SELECT 1")]
+    play.target(pg.CopyInResponse(0, (0,)))
+    assert play.closed == "protocol_error"
+
+
 @pytest.mark.parametrize("message", [pg.Query(b"SELECT 1"), pg.Parse("", b"SELECT 1"), pg.Execute("")])
 def test_anything_but_the_copy_ends_the_session_in_a_copy(message):
     play = session()

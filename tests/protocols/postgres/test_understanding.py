@@ -12,7 +12,7 @@ from vestibule.model.effect import Analyse
 from vestibule.model.event import Side
 from vestibule.model.statement import Parameter, Parsed
 from vestibule.protocols.postgres import messages as pg
-from vestibule.protocols.postgres.understanding import judge_bound, judge_types, may_copy
+from vestibule.protocols.postgres.understanding import copies, judge_bound, judge_types
 
 READY = pg.ReadyForQuery("I")
 
@@ -65,16 +65,16 @@ def test_a_parameter_of_a_type_that_runs_code_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "may"),
+    ("text", "count"),
     [
-        ("COPY t FROM STDIN", True),
-        ("COPY t TO STDOUT", False),
-        ("SELECT 1", False),
-        ("SELECT 1; COPY t FROM STDIN", True),
+        ("COPY t FROM STDIN", 1),
+        ("COPY t TO STDOUT", 0),
+        ("SELECT 1", 0),
+        ("SELECT 1; COPY t FROM STDIN; COPY t TO STDOUT; COPY t FROM STDIN", 2),
     ],
 )
-def test_a_copy_from_the_client_is_seen_in_the_text(text: str, may: bool) -> None:
-    assert may_copy(parsed(text).statements) is may
+def test_copies_from_the_client_are_seen_in_the_text(text: str, count: int) -> None:
+    assert copies(parsed(text).statements) == count
 
 
 def test_a_name_that_another_segment_is_still_changing_is_waited_for() -> None:

@@ -198,11 +198,12 @@ class Answering:
             running.rows += max(streamed, _rows_of(message.tag))
             self._settle_names(running, message.tag)
         if owed.answer is Answer.QUERY:
+            # A COPY from the client may follow among the Query's other statements.
             owed.shape = None
         else:
             session.owed.popleft()
             session.complete(running, "ok")
-        self._lift_copy(owed)
+            self._lift_copy(owed)
         self._pass(message, owed)
 
     def _settle_names(self, running: Running, tag: str) -> None:
@@ -237,14 +238,15 @@ class Answering:
         while len(session.owed) > 1:
             session.owed.pop()
             session.is_unsynced = owed.answer is Answer.EXECUTE
-        self._lift_copy(owed)
+        owed.copies -= 1
+        if owed.copies == 0:
+            self._lift_copy(owed)
         self._pass(message, owed)
 
     def _copy_out(self, message: pg.CopyOutResponse) -> None:
         owed = self._head(type(message))
         running = self._running()
         running.result, running.is_copying_out = self._session.gate.result(), True
-        self._lift_copy(owed)
         self._pass(message, owed)
 
     def _lift_copy(self, owed: Owed) -> None:

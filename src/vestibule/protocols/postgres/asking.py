@@ -30,9 +30,9 @@ from vestibule.protocols.postgres.understanding import (
     TOO_MANY,
     Understanding,
     Waiting,
+    copies,
     judge_bound,
     judge_types,
-    may_copy,
 )
 from vestibule.protocols.postgres.values import shown
 
@@ -125,7 +125,9 @@ class Asking:
             raise Waiting
         if session.is_learning:
             raise Waiting
-        if session.may_copy is not None and not isinstance(message, pg.Sync | pg.Flush):
+        if session.state is State.COPY_IN or isinstance(message, pg.Sync | pg.Flush):
+            return
+        if session.may_copy is not None:
             raise Waiting
 
     def _dispatch(self, message: pg.FrontendMessage | Copied) -> None:
@@ -174,9 +176,9 @@ class Asking:
         running = Running(decided)
         self._understanding.note(running, message.text, analyses)
         session.tell_target(encode(message), decided.permit)
-        owed = Owed(Answer.QUERY, session.segment, running)
+        owed = Owed(Answer.QUERY, session.segment, running, copies=copies(analyses))
         session.owe(owed)
-        session.may_copy = owed if may_copy(analyses) else None
+        session.may_copy = owed if owed.copies else None
         # A Query ends what the unnamed statement meant, and the unnamed portal is the Query's own from here on.
         session.prepared.forget("")
         if session.portals.current("") is not None:
@@ -297,9 +299,10 @@ class Asking:
         if not self._still_allowed(portal):
             return
         self._describe_first(message.portal, portal)
-        owed = Owed(Answer.EXECUTE, session.segment, portal.running, shape=portal.shape)
+        copying = copies(portal.prepared.analyses)
+        owed = Owed(Answer.EXECUTE, session.segment, portal.running, shape=portal.shape, copies=copying)
         session.owe(owed)
-        session.may_copy = owed if may_copy(portal.prepared.analyses) else None
+        session.may_copy = owed if owed.copies else None
         if not portal.prepared.is_inside:
             self._understanding.note(portal.running, portal.prepared.text, portal.prepared.analyses)
         session.tell_target(encode(message), portal.running.decided.permit)

@@ -145,6 +145,8 @@ class Owed:
     segment: int
     running: Running | None = None
     change: Change[Prepared] | Change[Portal] | None = None
+    #: COPYs from the client that may still begin.
+    copies: int = 0
     #: The statement whose portal goes when this is answered.
     closing: Running | None = None
     #: The gateway's own question, whose answer is taken here and not shown.

@@ -254,9 +254,9 @@ def judge_types(types: Sequence[int], catalog: Catalog) -> Unsupported | None:
     return _CODED_TYPE if any(str(number) in catalog.type_numbers for number in types) else None
 
 
-def may_copy(analyses: Analyses) -> bool:
-    """Whether a COPY from the client may begin; a COPY that only reads never does."""
-    return any(analysis.kind == "CopyStmt" and analysis.impact > Impact.READ for analysis in analyses)
+def copies(analyses: Analyses) -> int:
+    """Count the COPYs from the client that may begin; a COPY that only reads is none."""
+    return sum(analysis.kind == "CopyStmt" and analysis.impact > Impact.READ for analysis in analyses)
 
 
 def _travelling(analyses: Analyses) -> Analyses | Unsupported:
