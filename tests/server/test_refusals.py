@@ -102,3 +102,10 @@ async def test_refused_log_ins_are_counted_like_refused_connections() -> None:
     desk.refusals.close()
     assert desk.counts == [1, 4]
     assert desk.records[1].members["who"] == who
+
+
+async def test_a_token_that_was_typed_as_a_user_name_is_not_recorded() -> None:
+    desk = Desk()
+    desk.refusals.note(Refused("no TLS", "vst_" + "x" * 43), CLIENT)
+    assert desk.records[0].members["attempted"] == "<secret>"
+    desk.refusals.close()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from vestibule.evidence.literals import mask_secrets
 from vestibule.model.identity import Peer
 from vestibule.model.record import Json, Kind, Record
 from vestibule.protocols.base import Refused
@@ -81,7 +82,8 @@ class Refusals:
             "cause": refused.cause[:1_024],
         }
         if refused.attempted:
-            members = {"attempted": refused.attempted[:_ATTEMPTED], **members}
+            # A token that was typed as a user name, and that outside TLS, is a secret all the same.
+            members = {"attempted": mask_secrets(refused.attempted)[:_ATTEMPTED], **members}
         return Record(Kind.ACCESS_DECIDED, members)
 
 
