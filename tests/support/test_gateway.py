@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 
-from tests.support import bank
+from tests.support import bank, processes
 from tests.support.gateway import CALLBACK, TARGET, Gateway, GatewayFactory
 from tests.support.postgres import GATEWAY, PostgresServer
 from tests.support.providers import StrictProvider
@@ -52,3 +53,10 @@ def test_a_stopped_gateway_ends_well(gateways: GatewayFactory, postgres15: Postg
     gateway = gateways.make({TARGET: postgres15})
 
     assert gateway.stop() == 0
+
+
+def test_no_process_of_the_gateway_can_leave_a_core_file(gateway: Gateway) -> None:
+    assert gateway.program is not None
+    for pid in (gateway.program.pid, *processes.descendants(gateway.program.pid)):
+        (limit,) = [line for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if "core file" in line]
+        assert limit.split()[-3:-1] == ["0", "0"]

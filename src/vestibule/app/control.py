@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -69,6 +70,8 @@ DRAIN: Final = 10.0
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     os.umask(0o077)
+    # A core file would hold keys, tokens and what passes through; the data processes inherit this.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     uvloop.run(ControlProcess(settings).serve())
 
 
