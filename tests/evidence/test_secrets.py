@@ -64,3 +64,25 @@ def test_places_lie_within_any_text(words) -> None:
     for start, end in [*shaped(text), *announced(text)]:
         assert 0 <= start < end <= len(text)
         assert may_hold_secret(text)
+
+
+def test_behind_a_bounded_number_of_announced_secrets_the_rest_is_one() -> None:
+    text = "pwd:x " * 2_000
+    found = list(announced(text))
+    assert len(found) < 600
+    assert found[-1][1] == len(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "secrets"),
+    [
+        ("postgres://u:hunter2@h", ["hunter2"]),
+        ("a://b:c a://u:x:y@h", ["x:y"]),
+        ("a://u:p'@h", []),
+        ("a://u:@h", []),
+        ("a://u:" + "x" * 1_024 + "@h", ["x" * 1_024]),
+        ("a://u:" + "x" * 1_025 + "@h", []),
+    ],
+)
+def test_a_password_in_a_url_ends_at_the_at_sign(text: str, secrets: list[str]) -> None:
+    assert [text[start:end] for start, end in shaped(text)] == secrets

@@ -17,7 +17,12 @@ _SHAPES: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _AWS_SECRET: Final = re.compile(r"secret_?(?:access_?)?key\W{1,8}([A-Za-z0-9/+=]{30,})", re.IGNORECASE)
-_USERINFO: Final = re.compile(r"\b[a-z][a-z0-9+.-]{0,30}://[^\s/@:'\"]{0,256}+:([^\s@'\"]{1,1024}+)@", re.IGNORECASE)
+#: A URL up to the password in it, and what ends that: only an `@` makes it one.
+_URL: Final = re.compile(r"\b[a-z][a-z0-9+.-]{0,30}://[^\s/@:'\"]{0,256}+:", re.IGNORECASE)
+_URL_STOP: Final = re.compile(r"[\s@'\"]")
+_LONGEST: Final = 1_024
+#: So many announced secrets are told one by one; behind them the rest of the text is one.
+_ANNOUNCED: Final = 512
 #: A word that announces a secret, and what may stand between the two: space, comments, an operator, in JSON a quote.
 _KEYWORD: Final = re.compile(
     r"""
@@ -45,14 +50,28 @@ def shaped(text: str) -> Iterator[tuple[int, int]]:
         return
     for found in _SHAPES.finditer(text):
         yield found.span()
-    for pattern in (_AWS_SECRET, _USERINFO):
-        for found in pattern.finditer(text):
-            yield found.span(1)
+    for found in _AWS_SECRET.finditer(text):
+        yield found.span(1)
+    yield from _in_urls(text)
+
+
+def _in_urls(text: str) -> Iterator[tuple[int, int]]:
+    stop = -1
+    for found in _URL.finditer(text):
+        start = found.end()
+        if stop < start:
+            end = _URL_STOP.search(text, start)
+            stop = len(text) if end is None else end.start()
+        if start < stop <= start + _LONGEST and text[stop : stop + 1] == "@":
+            yield start, stop
 
 
 def announced(text: str) -> Iterator[tuple[int, int]]:
     """Find what a word like PASSWORD announces where nothing is parsed (comment, string): quoted or after `=`."""
-    for found in _KEYWORD.finditer(text):
+    for number, found in enumerate(_KEYWORD.finditer(text)):
+        if number == _ANNOUNCED:
+            yield found.start(), len(text)
+            return
         opening = _OPENING.match(text, found.end())
         if opening is not None:
             yield opening.start(), _closing(text, opening)
