@@ -361,13 +361,11 @@ def test_a_flood_of_what_may_come_at_any_time_takes_no_memory_and_delays_nobody(
 def test_a_flood_in_the_log_in_takes_no_memory_and_ends(
     house: Gateway, server: Liar, dev1: SignedIn, neighbour: RawClient
 ) -> None:
-    flood = encode(pg.ParameterStatus("TimeZone", "x" * 1_000)) * 256
-
     def lie(visit: Visit) -> None:
         visit.log_in()
         with contextlib.suppress(OSError):
-            for _ in range(400):
-                visit.say(flood)
+            for number in range(400):
+                visit.say(b"".join(encode(pg.ParameterStatus(f"s{number}.{at}", "x" * 1_000)) for at in range(256)))
         visit.stream.close()
 
     server.lie, server.visits = lie, []

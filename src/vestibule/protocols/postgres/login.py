@@ -264,7 +264,9 @@ class Login:
         reached = self._at_target
         match message:
             case pg.ParameterStatus(name=name, value=value):
-                reached.settings[name] = value
+                # The others are for nobody, and a target that lies has as many as it likes.
+                if name in REPORTED or name in PINNED:
+                    reached.settings[name] = value
             case pg.BackendKeyData():
                 reached.process_id = message.process_id
                 reached.cancel = encode(pg.CancelRequest(message.process_id, message.secret_key))
