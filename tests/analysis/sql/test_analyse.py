@@ -337,3 +337,14 @@ def test_an_analyst_does_not_keep_what_is_larger_than_its_room() -> None:
 def test_small_texts_are_those_of_the_parser() -> None:
     assert small(b"SELECT 1")
     assert not small(b"x" * (32 * 1024 + 1))
+
+
+def test_sessions_with_targets_alike_share_one_catalog_and_few_are_kept() -> None:
+    analyst = Analyst()
+    first = Catalog(version="1", user_functions=frozenset({"f"}))
+    assert analyst.shared(first) is first
+    assert analyst.shared(Catalog(version="1", user_functions=frozenset({"f"}))) is first
+    for number in range(2, 100):
+        analyst.shared(Catalog(version=str(number)))
+    again = Catalog(version="1")
+    assert analyst.shared(again) is again

@@ -4,7 +4,7 @@
    nothing: a tree of a form that is not expected is a statement that is not understood.
 2. What a text creates, its later statements no longer take for built in.
 3. An answer is never much larger than the text: statements, operations and literals have limits.
-4. `Analyst` remembers answers by the exact text and the catalog's version, within a number of bytes.
+4. `Analyst` remembers answers by the exact text and the catalog's version, within a number of bytes; and catalogs.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ __all__ = ["Analyst", "analyse", "small"]
 STATEMENTS: Final = 4_096
 OPERATIONS: Final = 4_096
 REMEMBERED: Final = 64 << 20
+#: Catalogs that a process keeps for the next session.
+CATALOGS: Final = 64
 
 _PARTS: Final = "Send it in parts."
 _UNEXPECTED: Final = (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError)
@@ -114,7 +116,16 @@ class Analyst:
         """Remember about `limit` bytes of texts and answers."""
         self._limit = limit
         self._size = 0
+        self._catalogs: dict[str, Catalog] = {}
         self._known: OrderedDict[tuple[str, bytes], tuple[Parsed | Unsupported, int]] = OrderedDict()
+
+    def shared(self, catalog: Catalog) -> Catalog:
+        """Give the one catalog that all sessions with targets like this one hold: it may have thousands of names."""
+        kept = self._catalogs.pop(catalog.version, catalog)
+        self._catalogs[catalog.version] = kept
+        if len(self._catalogs) > CATALOGS:
+            del self._catalogs[next(iter(self._catalogs))]
+        return kept
 
     def analyse(self, text: bytes, catalog: Catalog) -> Parsed | Unsupported:
         """Say what `text` does to a target with this catalog."""

@@ -150,7 +150,7 @@ class Answering:
         catalog = learning.take(message)
         if catalog is not None:
             session.owed.popleft()
-            session.catalog = catalog
+            session.catalog = session.analyst.shared(catalog)
         return True
 
     def _parameter_status(self, message: pg.ParameterStatus) -> None:

@@ -325,8 +325,9 @@ class Login:
         reached, conversation = self._at_target, self._conversation
         self.client.limits = client_limits(self._around.bind_limit)
         poison = "vestibule_" + hashlib.sha256(b"poison" + conversation.seed).hexdigest()[:16]
+        analyst = self._around.analyst
         self.session = session = Session(
-            self.gate, self._around.analyst, catalog, self.client, self.target, poison, reached.cancel
+            self.gate, analyst, analyst.shared(catalog), self.client, self.target, poison, reached.cancel
         )
         session.now = session.last_asked_at = self.now
         key = conversation.cancel_key
