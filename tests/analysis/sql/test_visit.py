@@ -101,3 +101,19 @@ def test_to_write_to_a_system_catalog_is_for_administrators(name: str) -> None:
 @pytest.mark.parametrize("name", ["public.pg_authid", "pg_authid.t", '"pg_catalog.pg_authid"'])
 def test_a_table_that_is_only_named_like_a_catalog_is_a_table(name: str) -> None:
     assert does(f"UPDATE {name} SET a = 1") == [f"update {name} write"]
+
+
+@pytest.mark.parametrize(
+    ("text", "operation"),
+    [
+        ("SELECT rolpassword FROM pg_authid", "select pg_authid admin"),
+        ("SELECT passwd FROM pg_catalog.pg_shadow", "select pg_catalog.pg_shadow admin"),
+        ("COPY pg_authid TO STDOUT", "copy pg_authid admin"),
+        ("COPY (SELECT * FROM pg_authid) TO STDOUT", "select pg_authid admin"),
+        ("SELECT rolname FROM pg_roles", "select pg_roles read"),
+        ("COPY pg_class TO STDOUT", "copy pg_class read"),
+        ("SELECT * FROM public.pg_authid", "select public.pg_authid read"),
+    ],
+)
+def test_the_passwords_of_roles_are_for_administrators(text: str, operation: str) -> None:
+    assert operation in does(text)

@@ -111,8 +111,10 @@ def copy(visit: Visit, node: Node, _: Scope) -> Node:
     name = nodes.relation(node["relation"]) if "relation" in node else ""
     if "filename" in node or node.get("is_program"):
         visit.note("copy", name, Impact.ADMIN)
+    elif node.get("is_from"):
+        visit.note("copy", name, Impact.WRITE)
     else:
-        visit.note("copy", name, Impact.WRITE if node.get("is_from") else Impact.READ)
+        visit.note("copy", name, visit.reading(node["relation"]) if "relation" in node else Impact.READ)
     return _without(node, "relation", "options")
 
 

@@ -5,7 +5,7 @@
    a WITH query. Those names are lexical: in `WITH t AS (SELECT * FROM t) ..` the inner `t` is the table.
 3. A node that is not listed is UNKNOWN, and visited all the same.
 4. The system catalogs are no tables: to write there is for administrators, and to write to `pg_settings` is SET.
-   Some system views read files.
+   Some show files or passwords.
 5. Under EXPLAIN without ANALYZE nothing is carried out, but planning may already call functions: those still count.
 """
 
@@ -49,8 +49,10 @@ _TELLING: Final = (
 )
 #: System catalogs that hold values of columns, other people's statements, or secrets.
 TELLING: Final = frozenset(_TELLING.split())
-#: System views that read the server's files.
-FILES: Final = frozenset({"pg_hba_file_rules", "pg_ident_file_mappings", "pg_file_settings"})
+#: System catalogs and views that read the server's files, or hold the passwords of its roles.
+RESERVED: Final = frozenset(
+    {"pg_hba_file_rules", "pg_ident_file_mappings", "pg_file_settings", "pg_authid", "pg_shadow"}
+)
 
 _WRITING: Final = frozenset({"insert", "update", "delete", "merge", "truncate", "copy"})
 _SYSTEM: Final = frozenset({"pg_catalog", "information_schema"})
@@ -156,12 +158,20 @@ class Visit:
         name = node["relname"]
         if schema is None and name in scope:
             return
-        is_catalog = schema in (None, "pg_catalog") and name in built_in.CATALOGS
-        if not is_catalog or name in TELLING:
+        if not _is_catalog(node) or name in TELLING:
             self.leaves_the_catalogs = True
+        self.note("select", nodes.relation(node), self.reading(node))
+
+    def reading(self, node: Node) -> Impact:
+        """Say what it takes to read a relation."""
+        name = node["relname"]
         # A view of the settings can be written to, and would set them.
-        is_sensitive = name in FILES or (name == "pg_settings" and self.kind == "ViewStmt")
-        self.note("select", nodes.relation(node), Impact.ADMIN if is_catalog and is_sensitive else Impact.READ)
+        is_reserved = name in RESERVED or (name == "pg_settings" and self.kind == "ViewStmt")
+        return Impact.ADMIN if is_reserved and _is_catalog(node) else Impact.READ
+
+
+def _is_catalog(node: Node) -> bool:
+    return node.get("schemaname") in (None, "pg_catalog") and node["relname"] in built_in.CATALOGS
 
 
 def _is_system(name: str) -> bool:
