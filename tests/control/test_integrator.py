@@ -12,7 +12,7 @@ import pytest_asyncio
 from sqlalchemy.exc import OperationalError
 
 from tests.support.evidence_records import access, conversation, decided, heartbeat, opened
-from tests.support.journals import stored
+from tests.support.journals import Clock, open_journal, stored
 from tests.support.log_site import CONTROL, ORIGIN, Site, rows, until
 from vestibule.evidence.canonical import leaf_hash
 from vestibule.evidence.checkpoint import VerifierKey
@@ -23,6 +23,8 @@ from vestibule.stores import tiles
 from vestibule.stores.log import LogStore
 
 pytestmark = pytest.mark.asyncio
+
+DAY = 86_400_000_000
 
 
 @pytest_asyncio.fixture
@@ -171,6 +173,23 @@ async def test_the_stand_alone_verifier_finds_nothing_wrong(site: Site) -> None:
     checked = site.verify()
     assert checked.returncode == 0, checked.stdout
     assert "FAIL" not in checked.stdout
+
+
+async def test_a_clock_that_is_stepped_back_and_forth_makes_no_fault(site: Site) -> None:
+    clock = Clock()
+    site.writers["n1.w0"] = open_journal(site.data / "journal" / "n1.w0", node="n1.w0", clock=clock)
+    async with site.integrator() as log:
+        for number, step in enumerate((0, -DAY, 366 * DAY, -2 * DAY), start=1):
+            clock.at += step
+            site.clock.at += step
+            site.converse(number, 20)
+            await log.integrated()
+            await log.publish_now()
+    assert site.checkpoint().size == log.size
+    written = [record.header.t for record in stored(site.data / "journal" / "n1.w0")]
+    assert written != sorted(written)
+    checked = site.verify()
+    assert checked.returncode == 0, checked.stdout
 
 
 # Chains that stop
