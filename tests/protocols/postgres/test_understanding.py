@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.gates import gate
 from tests.support.pg_play import session
 from tests.support.playbook import Did, Playbook
+from tests.support.policies import HEAD
 from vestibule.analysis.sql.analyse import analyse
 from vestibule.analysis.sql.catalog import Catalog
 from vestibule.model.effect import Analyse
 from vestibule.model.event import Side
 from vestibule.model.statement import Parameter, Parsed
+from vestibule.policy.document import load
+from vestibule.policy.engine import Engine
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.understanding import copies, judge_bound, judge_types
 
@@ -124,6 +128,11 @@ def test_behind_an_unsynced_change_of_the_catalog_nothing_can_be_judged() -> Non
     assert not any(isinstance(message, pg.Parse) for message in play.to(Side.TARGET))
 
 
+READING = """
+access:
+  - {name: engineers read, groups: [engineering], targets: [core-banking], allow: [read]}
+"""
+
 # --- what a name stands for ------------------------------------------------------------------------------------------
 
 FAILED = pg.ErrorResponse((("S", "ERROR"), ("V", "ERROR"), ("C", "22012"), ("M", "division by zero")))
@@ -204,6 +213,19 @@ def test_a_fetch_of_a_portal_does_what_was_bound() -> None:
     play.target(pg.ParseComplete(), pg.BindComplete(), pg.ReadyForQuery("T"))
     play.client(pg.Query(b"FETCH ALL FROM p"))
     assert operations(play) == ["fetch p read", "delete loans write"]
+
+
+@pytest.mark.parametrize("text", [b"FETCH ALL FROM p", b"MOVE ALL IN p", b"DECLARE q CURSOR FOR SELECT 1; FETCH p"])
+def test_a_fetch_is_decided_by_the_policy_of_now(text: bytes) -> None:
+    at = gate()
+    play = session(at=at)
+    done(play, "BEGIN")
+    play.client(pg.Parse("", b"DELETE FROM loans RETURNING id"), pg.Bind("p", ""), pg.Sync())
+    play.target(pg.ParseComplete(), pg.BindComplete(), pg.ReadyForQuery("T"))
+    play.take()
+    at.apply(Engine(load((HEAD + READING).encode(), "policy.yaml")))
+    play.client(pg.Query(text))
+    assert not any(isinstance(message, pg.Query) for message in play.to(Side.TARGET))
 
 
 def test_a_cursor_of_the_same_text_may_be_fetched_from_and_an_unknown_one_may_not() -> None:
