@@ -19,8 +19,8 @@ lint: setup ## style and types
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
-check: lint ## style, types and the tests that need no server (about a minute)
-	HYPOTHESIS_PROFILE=quick $(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal -m "not server" --forbid-skips
+check: lint ## style, types and the tests that need no server (60 s)
+	HYPOTHESIS_PROFILE=quick $(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal -m "not server and not slow" --forbid-skips
 
 test: lint ## everything, with real servers and clients (15 min); a skip is a failure
 	$(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal --forbid-skips

@@ -176,6 +176,7 @@ def started(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
+@pytest.mark.slow
 async def test_what_a_killed_writer_left_is_recovered_whole(site: Site) -> None:
     folder = site.data / "journal" / "n1.w0"
     command = [sys.executable, "-m", "tests.support.journal_writer", str(folder)]

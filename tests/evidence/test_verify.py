@@ -143,6 +143,7 @@ def test_what_the_journal_writes_is_a_whole_folder(tmp_path) -> None:
 # --- damage
 
 
+@pytest.mark.slow
 def test_a_hundred_random_damages_are_found(tmp_path) -> None:
     found, missed = tamper.run(tmp_path, 100, seed=11)
     assert missed == []

@@ -84,6 +84,7 @@ def disturb(disk: FaultyDisk, chance: random.Random) -> None:
     disk.gate.set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_goes_wrong_nothing_durable_is_lost_and_nothing_ends_twice_or_never(path: Path, seed: int) -> None:
     chance = random.Random(seed)

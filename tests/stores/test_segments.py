@@ -65,6 +65,7 @@ def test_a_start_is_a_new_epoch_linked_to_the_last_record(path: Path) -> None:
         assert to.clean
 
 
+@pytest.mark.slow
 def test_a_torn_tail_is_cut_at_whatever_byte_it_ends_and_the_start_says_so(tmp_path: Path) -> None:
     with journal(tmp_path / "whole") as to:
         write_all(to, [[access(ADA)], [heartbeat()]])
@@ -195,6 +196,7 @@ def test_a_journal_whose_loop_has_ended_still_writes(path: Path) -> None:
 # Killed
 
 
+@pytest.mark.slow
 def test_what_was_told_durable_is_there_after_kill_9_at_any_instant_and_the_chain_is_dense(path: Path) -> None:
     told: set[str] = set()
     chance = random.Random(11)

@@ -405,6 +405,7 @@ def test_a_pipeline_of_large_parameters_waits_for_answers_instead_of_being_refus
     assert large in play.to(Side.TARGET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["PREPARE one_more AS SELECT 1", "DECLARE one_more CURSOR FOR SELECT 1"])
 def test_names_made_by_sql_are_bounded_too(text):
     play = session()
