@@ -16,9 +16,11 @@ from vestibule.model.statement import Parameter, Parsed
 from vestibule.policy.document import load
 from vestibule.policy.engine import Engine
 from vestibule.protocols.postgres import messages as pg
+from vestibule.protocols.postgres.learning import QUESTION
 from vestibule.protocols.postgres.understanding import copies, judge_bound, judge_types
 
 READY = pg.ReadyForQuery("I")
+FAILED = pg.ErrorResponse((("S", "ERROR"), ("V", "ERROR"), ("C", "22012"), ("M", "division by zero")))
 
 
 def codes(*said: pg.FrontendMessage) -> list[str]:
@@ -133,9 +135,43 @@ access:
   - {name: engineers read, groups: [engineering], targets: [core-banking], allow: [read]}
 """
 
-# --- what a name stands for ------------------------------------------------------------------------------------------
+CREATE = b"CREATE FUNCTION lower(int) RETURNS int LANGUAGE sql AS 'SELECT 1'"
 
-FAILED = pg.ErrorResponse((("S", "ERROR"), ("V", "ERROR"), ("C", "22012"), ("M", "division by zero")))
+
+def test_in_a_failed_transaction_that_changed_the_catalog_only_its_end_travels() -> None:
+    play = session("migrators", "dba")
+    done(play, "BEGIN")
+    play.client(pg.Query(CREATE))
+    play.target(FAILED, pg.ReadyForQuery("E"))
+    play.take()
+    for text in (b"ROLLBACK TO s; SELECT lower(1)", b"SELECT lower(1)"):
+        play.client(pg.Query(text))
+        assert not any(isinstance(message, pg.Query) for message in play.to(Side.TARGET))
+        play.target(FAILED, pg.ReadyForQuery("E"))
+        play.take()
+    play.client(pg.Query(b"ROLLBACK TO s"))
+    assert play.to(Side.TARGET) == [pg.Query(b"ROLLBACK TO s")]
+
+
+def test_the_end_of_a_transaction_may_undo_a_change_of_the_catalog_so_it_is_asked_again() -> None:
+    play = session("migrators", "dba")
+    done(play, "BEGIN")
+    play.client(pg.Query(CREATE))
+    play.target(pg.CommandComplete("CREATE FUNCTION"), pg.ReadyForQuery("T"))
+    play.client(pg.Query(b"SELECT 1"))
+    assert play.bytes[Side.TARGET].endswith(QUESTION)
+    answer = [pg.RowDescription((pg.Field("x", 0, 0, 25, -1, -1, 0),) * 6), pg.CommandComplete("SELECT 0")]
+    play.target(*answer, pg.ReadyForQuery("T"))
+    play.target(pg.CommandComplete("SELECT 1"), pg.ReadyForQuery("T"))
+    play.client(pg.Query(b"ROLLBACK"))
+    play.target(pg.CommandComplete("ROLLBACK"), READY)
+    play.take()
+    play.client(pg.Query(b"SELECT lower(1)"))
+    assert play.bytes[Side.TARGET].endswith(QUESTION)
+    assert pg.Query(b"SELECT lower(1)") not in play.to(Side.TARGET)
+
+
+# --- what a name stands for ------------------------------------------------------------------------------------------
 
 
 def reading(groups: str = "dba") -> Playbook:

@@ -70,6 +70,7 @@ class Session:
         self.cursors: Names[Portal] = Names(PORTAL_LIMIT, PREPARED_BYTES, lambda portal: portal.prepared.weight)
         #: The session may have changed what the catalog says: it is asked again before the next statement.
         self.is_catalog_stale = False
+        self.has_changed_catalog = False
         self.segment = 0
         self.status: pg.TransactionStatus = "I"
         self.state = State.READY

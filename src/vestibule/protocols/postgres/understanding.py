@@ -57,6 +57,8 @@ _CATALOG_CHANGING: Final = frozenset(
         "RenameStmt",
     }
 )
+#: How a transaction ends, in part or as a whole; COMMIT undoes what has failed.
+_ENDS: Final = frozenset({"rollback", "rollback to", "commit"})
 _CATALOG_CHANGED: Final = Unsupported(
     "0A000",
     "vestibule: a statement right behind one that changes functions, operators or types cannot be judged",
@@ -112,7 +114,24 @@ class Understanding:
         if not self._know_catalog():
             return _CATALOG_CHANGED
         answer = session.analyst.analyse(text, session.catalog) if small(text) else self._large(text)
-        return answer if isinstance(answer, Unsupported) else _travelling(answer.statements)
+        return answer if isinstance(answer, Unsupported) else self._travelling(answer.statements)
+
+    def _travelling(self, analyses: Analyses) -> Analyses | Unsupported:
+        """Refuse a text of which one statement never travels, or cannot be judged before another has run."""
+        refusal = next((analysis.refusal for analysis in analyses if analysis.refusal is not None), None)
+        if refusal is not None:
+            return refusal
+        is_late = any(self._changes_catalog(analysis) for analysis in analyses[:-1])
+        return _CATALOG_CHANGED if is_late or not self._is_known_for(analyses) else analyses
+
+    def _changes_catalog(self, analysis: Analysis) -> bool:
+        """Whether names may call something else behind a statement: the end of a transaction may undo a change."""
+        is_end = analysis.kind == "TransactionStmt" and any(end.verb in _ENDS for end in analysis.operations)
+        return analysis.kind in _CATALOG_CHANGING or (is_end and self._session.has_changed_catalog)
+
+    def _is_known_for(self, analyses: Analyses) -> bool:
+        """Whether the catalog is known: in a failed transaction nobody can ask, and only its end is carried out."""
+        return not self._session.is_catalog_stale or all(analysis.kind == "TransactionStmt" for analysis in analyses)
 
     def _large(self, text: bytes) -> Parsed | Unsupported:
         """Have a large text analysed outside the pump, one at a time: also one whose message was skipped meanwhile."""
@@ -131,7 +150,7 @@ class Understanding:
         if not self._know_catalog():
             return _CATALOG_CHANGED
         if prepared.catalog == self._session.catalog.version:
-            return prepared.analyses
+            return prepared.analyses if self._is_known_for(prepared.analyses) else _CATALOG_CHANGED
         analyses = self.read(prepared.text)
         if not isinstance(analyses, Unsupported):
             prepared.analyses, prepared.catalog = analyses, self._session.catalog.version
@@ -202,7 +221,8 @@ class Understanding:
 
     def note(self, running: Running, text: bytes, analyses: Analyses) -> None:
         """Note what the statement will do to names and to the catalog."""
-        self._session.is_catalog_stale |= any(analysis.kind in _CATALOG_CHANGING for analysis in analyses)
+        self._session.is_catalog_stale |= any(map(self._changes_catalog, analyses))
+        self._session.has_changed_catalog |= any(analysis.kind in _CATALOG_CHANGING for analysis in analyses)
         for analysis in analyses:
             tag = _NAMING.get(analysis.kind)
             if tag is not None:
@@ -257,16 +277,6 @@ def judge_types(types: Sequence[int], catalog: Catalog) -> Unsupported | None:
 def copies(analyses: Analyses) -> int:
     """Count the COPYs from the client that may begin; a COPY that only reads is none."""
     return sum(analysis.kind == "CopyStmt" and analysis.impact > Impact.READ for analysis in analyses)
-
-
-def _travelling(analyses: Analyses) -> Analyses | Unsupported:
-    """Refuse a text of which one statement never travels, or cannot be judged before another has run."""
-    refusal = next((analysis.refusal for analysis in analyses if analysis.refusal is not None), None)
-    if refusal is not None:
-        return refusal
-    if any(analysis.kind in _CATALOG_CHANGING for analysis in analyses[:-1]):
-        return _CATALOG_CHANGED
-    return analyses
 
 
 def _uses_name(analysis: Analysis) -> bool:
