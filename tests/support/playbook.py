@@ -286,7 +286,7 @@ class Playbook:
             return
         self._is_handling = True
         try:
-            while self._events and not self.closed:
+            while not self.closed and (self._events or self._is_due()):
                 event = self._events.popleft()
                 if isinstance(event, Unrecorded):
                     for name in event.records:
@@ -296,6 +296,14 @@ class Playbook:
                 self._perform(self.relay.handle(event, self.now))
         finally:
             self._is_handling = False
+
+    def _is_due(self) -> bool:
+        """Let an alarm ring that a relay has set to now: it has more to do than one event may take."""
+        if self.deadline is None or self.deadline > self.now:
+            return False
+        self.deadline = None
+        self._events.append(Woken())
+        return True
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         ends = [at for at, effect in enumerate(effects) if isinstance(effect, Close)]

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.pg_play import before_login, log_in, session
+from vestibule.model.effect import Close, Persist, Send, Wake
 from vestibule.model.event import (
     Analysed,
     Dialed,
@@ -106,3 +107,44 @@ def test_a_target_that_cannot_be_dialled_is_told_by_who_dialled() -> None:
     log_in(play)
 
     assert (play.closed, play.fault) == ("10.0.0.5:5432: Connection refused", "")
+
+
+def test_one_event_takes_a_slice_of_what_has_arrived_and_the_alarm_brings_the_next():
+    play = session()
+    said = encode(pg.Query(b"SELECT 1")) * 200
+    effects = play.relay.handle(Received(Side.CLIENT, said), play.now)
+    sent = [effect for effect in effects if isinstance(effect, Send) and effect.side is Side.TARGET]
+    assert 0 < len(sent) < 200
+    assert effects[-1] == Wake(play.now)
+    more = play.relay.handle(Woken(), play.now)
+    assert [effect for effect in more if isinstance(effect, Send) and effect.side is Side.TARGET]
+
+
+def test_a_large_text_is_a_slice_by_itself():
+    play = session()
+    said = encode(pg.Query(b"SELECT 1 /* " + b"x" * 30_000 + b" */")) * 8
+    effects = play.relay.handle(Received(Side.CLIENT, said), play.now)
+    assert len([effect for effect in effects if isinstance(effect, Persist)]) < 4
+
+
+def test_what_a_client_said_before_it_left_is_asked_all_the_same():
+    play = session()
+    said = encode(pg.Query(b"SELECT 1")) * 200 + encode(pg.Terminate())
+    relay, now = play.relay, play.now
+    effects = [*relay.handle(Received(Side.CLIENT, said), now), *relay.handle(Ended(Side.CLIENT), now)]
+    for _ in range(200):
+        effects += relay.handle(Woken(), now)
+    sent = [effect.data for effect in effects if isinstance(effect, Send) and effect.side is Side.TARGET]
+    assert len(sent) == 201
+    assert sent[-1] == encode(pg.Terminate())
+
+
+def test_a_client_that_left_without_a_farewell_ends_its_session_behind_what_it_said():
+    play = session()
+    relay, now = play.relay, play.now
+    effects = [*relay.handle(Received(Side.CLIENT, encode(pg.Query(b"SELECT 1")) * 200), now)]
+    effects += relay.handle(Ended(Side.CLIENT), now)
+    for _ in range(200):
+        effects += relay.handle(Woken(), now)
+    assert isinstance(effects[-1], Close)
+    assert len([effect for effect in effects if isinstance(effect, Persist)]) == 401

@@ -4,6 +4,7 @@
    a COPY) holds everything behind it, in the reader, bounded.
 2. A Parse is decided as text; a Bind is a statement with parameters, and gets the record; an Execute is checked again.
 3. What the client wrote is encoded anew before it travels.
+4. One event takes a slice of what has arrived: other sessions of the process have their turn before the next.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ from vestibule.protocols.postgres.values import shown
 RESERVED: Final = "vestibule_"
 #: Bytes of the client that may wait behind a message that waits.
 WAITING_BYTES: Final = 256 << 10
+#: What is handled of a client's messages at once: 16 statements, fewer if they are large, more of what is no statement.
+SLICE: Final = 64
+_PART: Final = 512
 
 #: The server cuts the names of messages too, where it looks them up: longer ones that begin alike are one to it.
 NAME_BYTES: Final = 63
@@ -61,6 +65,8 @@ class Asking:
         self._head: pg.FrontendMessage | Copied | None = None
         self._understanding = Understanding(session)
         self._is_paused = False
+        #: Messages that have arrived are left for the next slice.
+        self.is_behind = False
 
     def receive(self, data: bytes) -> None:
         """Take the client's bytes."""
@@ -74,12 +80,18 @@ class Asking:
         self.advance()
 
     def advance(self) -> None:
-        """Handle messages until there are no more, or one must wait."""
+        """Handle messages until there are no more, one must wait, or the slice is used up."""
         session = self._session
         session.refuse_dropped()
+        left, self.is_behind = SLICE, False
         while not (session.is_over or session.is_leaving):
-            if self._head is None and not self._take():
-                break
+            if self._head is None:
+                if left <= 0:
+                    self.is_behind = len(session.client) > 0
+                    break
+                if not self._take():
+                    break
+                left -= _cost(self._head)
             if self._head is not None and not self._handle(self._head):
                 break
             self._head = None
@@ -112,7 +124,8 @@ class Asking:
 
     def _balance(self) -> None:
         """Let the client's bytes wait at the client when enough of them wait here."""
-        waits = self._head is not None and len(self._session.client) > WAITING_BYTES
+        has_to_wait = self._head is not None or self.is_behind
+        waits = has_to_wait and len(self._session.client) > WAITING_BYTES
         if waits != self._is_paused and not self._session.is_over:
             self._is_paused = waits
             self._session.effects.append(Pause(Side.CLIENT) if waits else Resume(Side.CLIENT))
@@ -366,6 +379,19 @@ class Asking:
 
     def _refuse_text(self, text: bytes, why: Unsupported) -> Decided:
         return self._session.recorded(self._session.gate.refuse(Statement(text, ()), why, self._session.now))
+
+
+def _cost(message: pg.FrontendMessage | Copied | None) -> int:
+    """Estimate what a message takes to handle: texts are read, statements are decided, recorded and committed to."""
+    match message:
+        case pg.Query(text=text):
+            return 4 + len(text) // _PART
+        case pg.Parse(text=text):
+            return 2 + len(text) // _PART
+        case pg.Bind(parameters=parameters):
+            return 4 + sum(len(value or b"") for value in parameters) // _PART
+        case _:
+            return 1
 
 
 def _name_problem(name: str) -> Unsupported | None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from vestibule.model import wording
-from vestibule.model.effect import Effect
+from vestibule.model.effect import Effect, Wake
 from vestibule.model.errors import ClientProtocolError, TargetProtocolError
 from vestibule.model.event import (
     Analysed,
@@ -43,6 +43,8 @@ class PostgresRelay:
         self._login = Login(conversation, around)
         self._asking: Asking | None = None
         self._answering: Answering | None = None
+        #: The client has gone, and what it said before is not handled yet.
+        self._is_gone = False
 
     def handle(self, event: Event, now: Instant) -> Sequence[Effect]:
         """Take one event and say what is to be done, in order."""
@@ -57,6 +59,7 @@ class PostgresRelay:
             session.check_time()
         if not session.is_over:
             self._converse(session, event)
+            self._go_on(session)
         return session.take_effects()
 
     # --- before the session ------------------------------------------------------------------------------------------
@@ -97,6 +100,7 @@ class PostgresRelay:
         self._asking, self._answering = Asking(session), Answering(session)
         self._guarded(session, b"", Side.TARGET)
         self._guarded(session, b"", Side.CLIENT)
+        self._go_on(session)
         return session.take_effects()
 
     # --- the session -------------------------------------------------------------------------------------------------
@@ -110,16 +114,29 @@ class PostgresRelay:
             case Unrecorded(records=records):
                 session.undo_from(frozenset(records))
                 self._asks.advance()
+            case Ended(side=Side.CLIENT) if self._asks.is_behind:
+                self._is_gone = True
             case Ended(side=side):
                 session.lose(side)
             case Woken():
                 session.check_time()
+                self._guarded(session, b"", Side.CLIENT)
             case Told():
                 self._tell(session, event)
             case Proven() | Dialed() | DialFailed():
                 raise AssertionError("the log-in is over")
             case _:
                 assert_never(event)
+
+    def _go_on(self, session: Session) -> None:
+        """Have the next slice of what has arrived at once, but not before others."""
+        if session.is_over:
+            return
+        if self._asks.is_behind:
+            session.effects.append(Wake(session.now))
+        elif self._is_gone:
+            self._is_gone = False
+            session.lose(Side.CLIENT)
 
     def _guarded(self, session: Session, data: bytes, side: Side) -> None:
         """Take bytes; a breach of the protocol ends the session."""
