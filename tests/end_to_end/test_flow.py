@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -19,10 +21,14 @@ from tests.support.postgres import PostgresServer
 from tests.support.raw_client import RawClient, codes, in_session
 from tests.support.signing_in import SignedIn
 from vestibule.protocols.postgres import messages as pg
+from vestibule.protocols.postgres.codec import encode
 
 #: A reader of 1 MB/s, and how long it reads.
 PACE, READS_FOR = 1_000_000, 20.0
 PIECE = 64 << 10
+#: How many messages a flood sends in one piece.
+FLOOD = 4_000
+READY = b"Z\0\0\0\5"
 
 
 def test_a_slow_reader_of_a_gigabyte_costs_the_gateway_no_memory(
@@ -102,6 +108,52 @@ def test_a_client_that_reads_nothing_at_all_holds_up_nobody(
         for _ in range(20):
             assert codes(raw.query("SELECT 1"))[-1] == "Z I"
         assert time.monotonic() - began < 5.0
+
+
+@pytest.mark.parametrize(
+    "said", [pg.Query(b"SELECT 1"), pg.Query(b"DROP TABLE cards"), pg.Sync()], ids=["queries", "refused", "syncs"]
+)
+def test_a_client_that_pipelines_without_end_delays_neither_log_ins_nor_statements_of_others(
+    gateway: Gateway, dev1: SignedIn, said: pg.FrontendMessage
+) -> None:
+    user, rounds = f"{dev1.person}+{TARGET}", 0
+
+    with in_session(gateway.port, gateway.ca, user, dev1.token) as client, flooded(client, said) as answered:
+        before, until = answered(), time.monotonic() + 6.0
+        while time.monotonic() < until:
+            with in_session(gateway.port, gateway.ca, user, dev1.token) as neighbour:
+                assert codes(neighbour.query("SELECT 1"))[-1] == "Z I"
+            rounds += 1
+        assert answered() - before > 300, "the flood goes on meanwhile"
+
+    assert rounds >= 6
+
+
+@contextmanager
+def flooded(client: RawClient, said: pg.FrontendMessage) -> Iterator[Callable[[], int]]:
+    """Let a client pipeline a message thousands of times, again and again; gives how many are answered."""
+    enough = threading.Event()
+    answered = 0
+
+    def flood() -> None:
+        nonlocal answered
+        while not enough.is_set():
+            client.stream.sendall(encode(said) * FLOOD)
+            missing, tail = FLOOD, b""
+            while missing > 0:
+                data = tail + client.stream.recv(PIECE)
+                assert len(data) > len(tail), "the gateway closed"
+                missing -= data.count(READY)
+                answered += data.count(READY)
+                tail = data[-(len(READY) - 1) :]
+
+    with ThreadPoolExecutor(1) as pool:
+        flooding = pool.submit(flood)
+        try:
+            yield lambda: answered
+        finally:
+            enough.set()
+            flooding.result(timeout=60)
 
 
 @contextmanager

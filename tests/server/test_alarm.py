@@ -59,6 +59,16 @@ async def test_a_deadline_between_two_others_rings_in_time() -> None:
     assert len(bell.rung) == 1
 
 
+async def test_a_deadline_that_has_passed_rings_in_the_next_round_of_the_loop() -> None:
+    bell = Bell()
+    bell.set(60_000)
+    bell.set(-1)
+    assert bell.rung == []
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(bell.rung) == 1
+
+
 async def test_a_cancelled_alarm_is_silent_and_can_be_set_again() -> None:
     bell = Bell()
     bell.set(5)

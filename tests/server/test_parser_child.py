@@ -15,7 +15,7 @@ from vestibule.analysis.sql import exchange
 from vestibule.analysis.sql.analyse import analyse
 from vestibule.analysis.sql.catalog import Catalog
 from vestibule.model.statement import Parsed, Unsupported
-from vestibule.server.parser_child import CATALOG, HEADER, TEXT, serve
+from vestibule.server.parser_child import CATALOG, HEADER, READY, TEXT, serve
 
 MEMORY = 1536 << 20
 LIMITS = """
@@ -33,6 +33,8 @@ def frame(kind: int, payload: bytes) -> bytes:
 
 
 def answers(data: bytes) -> Iterator[Parsed | Unsupported]:
+    assert data.startswith(frame(READY, b""))
+    data = data[HEADER.size :]
     while data:
         length, kind = HEADER.unpack_from(data)
         assert kind == TEXT
@@ -81,7 +83,7 @@ def test_it_stops_when_its_input_ends(data: bytes) -> None:
 
     serve(io.BytesIO(data), sink, 10_000)
 
-    assert sink.getvalue() == b""
+    assert sink.getvalue() == frame(READY, b"")
 
 
 def test_a_chain_that_would_overflow_an_ordinary_stack_is_refused_and_the_process_goes_on() -> None:

@@ -38,6 +38,7 @@ from vestibule.control.viewing import Viewing
 from vestibule.control.web import Web
 from vestibule.control.workers import Launch, Workers
 from vestibule.evidence.heartbeat import EVERY, heartbeat
+from vestibule.gate.gate import StorageKey
 from vestibule.identity.fetch import Fetcher
 from vestibule.identity.login import LoginService
 from vestibule.identity.oidc import RelyingParty
@@ -226,7 +227,10 @@ class ControlProcess:
             Service(
                 SignIn(self._logins, self._prover, self._settings.public_url, self._may_use, self._ports()),
                 Sessions(
-                    self._index, Viewing(self._persist), lambda who: self._policy_engine.roles_of(who), self._kill
+                    self._index,
+                    Viewing(self._persist, StorageKey(self._storage_key_id, self._storage_key)),
+                    lambda who: self._policy_engine.roles_of(who),
+                    self._kill,
                 ),
                 Targets(
                     lambda who: self._policy_engine.targets_of(who), self._settings.listeners.postgres.address.port

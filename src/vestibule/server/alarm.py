@@ -18,7 +18,7 @@ class Alarm:
         self._ring = ring
         self._loop = asyncio.get_running_loop()
         self._at: Instant | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
 
     def set(self, at: Instant) -> None:
         """Replace the deadline."""
@@ -38,8 +38,13 @@ class Alarm:
     def _start(self, at: Instant) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        # The loop counts milliseconds and may come up to one early.
-        self._timer = self._loop.call_later(self._clock.seconds_until(at) + 0.001, self._due)
+        seconds = self._clock.seconds_until(at)
+        if seconds == 0.0:
+            # In the loop's next round, behind what has arrived for others.
+            self._timer = self._loop.call_soon(self._due)
+        else:
+            # The loop counts milliseconds and may come up to one early.
+            self._timer = self._loop.call_later(seconds + 0.001, self._due)
 
     def _due(self) -> None:
         self._timer = None

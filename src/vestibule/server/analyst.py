@@ -23,12 +23,13 @@ from vestibule.analysis.sql.catalog import Catalog
 from vestibule.model.errors import ConfigurationError
 from vestibule.model.statement import Parsed, Unsupported
 from vestibule.server import parser_child
-from vestibule.server.parser_child import CATALOG, HEADER, TEXT
+from vestibule.server.parser_child import CATALOG, HEADER, READY, TEXT
 
 log = structlog.get_logger(__name__)
 
 MEMORY: Final = 1536 << 20
 SECONDS: Final = 10
+STARTING: Final = 30
 PATIENCE: Final = 60
 WAITING: Final = 64 << 20
 
@@ -95,6 +96,9 @@ class ParserProcess:
         """Ask the process, and end it unless it answers: what it would say later is nobody's answer."""
         is_answered = False
         try:
+            if self._process is None or self._process.returncode is not None:
+                async with asyncio.timeout(STARTING):
+                    await self._start()
             async with asyncio.timeout(self._seconds):
                 answer = await self._exchange(text, catalog)
             is_answered = True
@@ -107,12 +111,7 @@ class ParserProcess:
                 await self._end()
 
     async def _exchange(self, text: bytes, catalog: Catalog) -> Parsed | Unsupported:
-        process = self._process
-        if process is None or process.returncode is not None:
-            process = await self._start()
-        source, sink = process.stdout, process.stdin
-        if source is None or sink is None:
-            raise EOFError
+        source, sink = self._pipes()
         if self._version != catalog.version:
             data = exchange.encode_catalog(catalog)
             sink.writelines((HEADER.pack(len(data), CATALOG), data))
@@ -124,8 +123,8 @@ class ParserProcess:
             raise exchange.Garbled("an answer larger than a frame")
         return exchange.decode_answer(await source.readexactly(length))
 
-    async def _start(self) -> Process:
-        """Start a process that has nothing of ours but its pipes."""
+    async def _start(self) -> None:
+        """Start a process that has nothing of ours but its pipes, and wait until it is ready."""
         arguments = (os.getpid(), self._memory, self._seconds)
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", parser_child.__name__, *map(str, arguments)),
@@ -135,7 +134,16 @@ class ParserProcess:
             env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
         )
         self._version = None
-        return self._process
+        source, _ = self._pipes()
+        if await source.readexactly(HEADER.size) != HEADER.pack(0, READY):
+            raise exchange.Garbled("a process that does not say that it is ready")
+
+    def _pipes(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Give what the process says, and where it listens."""
+        process = self._process
+        if process is None or process.stdout is None or process.stdin is None:
+            raise EOFError
+        return process.stdout, process.stdin
 
     async def _end(self) -> None:
         process, self._process = self._process, None

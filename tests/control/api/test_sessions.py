@@ -21,6 +21,7 @@ from vestibule.control.api import sessions as routes
 from vestibule.control.api.sessions import Sessions
 from vestibule.control.api.sign_in import current_identity
 from vestibule.control.viewing import Viewing
+from vestibule.gate.gate import StorageKey
 from vestibule.model.errors import EvidenceUnavailable
 from vestibule.model.identity import Identity
 from vestibule.model.record import Record
@@ -69,7 +70,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         await enter(connection, leaves(tmp_path, records))
     app = FastAPI()
     home = House(app)
-    app.state.sessions = Sessions(SessionIndex(engine), Viewing(home.persist), home.roles, home.kill)
+    viewing = Viewing(home.persist, StorageKey("k", bytes(32)))
+    app.state.sessions = Sessions(SessionIndex(engine), viewing, home.roles, home.kill)
     app.include_router(routes.router)
     yield home
     await engine.dispose()
@@ -80,6 +82,19 @@ async def test_an_auditor_lists_sessions_and_the_search_is_recorded(house: House
     assert [row["session"] for row in answer.json()["sessions"]] == [str(TWO), str(ONE)]
     [view] = house.views
     assert (view.members["action"], view.members["query"]) == ("search", "user=ada")
+
+
+async def test_what_a_search_was_for_passes_the_storage_mask(house: House) -> None:
+    await house.ask(
+        "", user="4111 1111 1111 1111", target="ada@bank.example", since="2026-01-31", until="2026-12-31T10:00Z"
+    )
+    await house.ask("", user="ada", note="4111111111111111")
+    first, second = (view.members["query"] for view in house.views)
+    assert "4111" not in first
+    assert "bank.example" not in first
+    assert first.startswith("user=<value:k:")
+    assert first.endswith("&since=2026-01-31&until=2026-12-31T10:00Z")
+    assert second == "user=ada"
 
 
 async def test_lists_are_pages(house: House) -> None:

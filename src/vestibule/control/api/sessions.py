@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import quote
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
@@ -142,7 +141,13 @@ async def search(
     """List sessions, the newest first."""
     wanted = Search(user, target, _time(since), _time(until), None if state is None else state == "open")
     cursor = _cursor(before)
-    await _look(request, identity, "search", request.url.query)
+    _require(request, identity, AUDITOR, ADMINISTRATOR)
+    await _sessions(request).viewing.record(
+        identity,
+        "search",
+        words={"user": user, "target": target},
+        facts={"since": since, "until": until, "state": state, "before": before},
+    )
     rows = await _sessions(request).index.search(wanted, cursor, limit)
     last = rows[-1] if len(rows) == limit else None
     return SessionPage(
@@ -189,7 +194,7 @@ async def _page(
 ) -> StatementPage:
     _require(request, identity, AUDITOR, ADMINISTRATOR)
     found = await _find(request, session)
-    await _look(request, identity, action, quote(session), found.session)
+    await _sessions(request).viewing.record(identity, action, sessions=[found.session])
     rows = await _sessions(request).index.statements(found.session, after, limit)
     return StatementPage(
         session=Session.model_validate(found),
@@ -207,11 +212,6 @@ async def _find(request: Request, session: str) -> SessionRow:
     if len(found) > 1:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "several sessions begin so; write more of the id")
     return found[0]
-
-
-async def _look(request: Request, identity: Identity, action: Action, query: str, *sessions: UUID) -> None:
-    _require(request, identity, AUDITOR, ADMINISTRATOR)
-    await _sessions(request).viewing.record(identity, action, query, sessions)
 
 
 def _require(request: Request, identity: Identity, *roles: str) -> None:
