@@ -51,6 +51,16 @@ def pid(process: ParserProcess) -> int:
     return process._process.pid
 
 
+def stop(number: int) -> None:
+    """Stop a process, all its threads: the signal alone lets one of them go on for a while."""
+    os.kill(number, signal.SIGSTOP)
+    threads = Path(f"/proc/{number}/task")
+    until = time.monotonic() + 10
+    while any((each / "stat").read_text().rpartition(")")[2].split()[0] != "T" for each in threads.iterdir()):
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
 def refused(answer: Parsed | Unsupported) -> str:
     assert isinstance(answer, Unsupported), answer
     return answer.code
@@ -118,7 +128,7 @@ async def test_a_text_that_takes_longer_than_its_time_is_refused_and_its_process
     try:
         await process.analyse(b"SELECT 1", EMPTY)
         before = pid(process)
-        os.kill(before, signal.SIGSTOP)
+        stop(before)
 
         started = time.monotonic()
         assert refused(await process.analyse(b"SELECT 1", EMPTY)) == "54001"
@@ -134,7 +144,7 @@ async def test_a_text_that_takes_longer_than_its_time_is_refused_and_its_process
 async def test_a_process_that_dies_is_a_refusal_and_the_next_text_gets_a_new_one(process: ParserProcess) -> None:
     await process.analyse(b"SELECT 1", EMPTY)
     before = pid(process)
-    os.kill(before, signal.SIGSTOP)
+    stop(before)
     asked = asyncio.create_task(process.analyse(b"SELECT 1", EMPTY))
     await asyncio.sleep(0.05)
     os.kill(before, signal.SIGKILL)
@@ -199,7 +209,7 @@ async def test_what_waits_is_bounded_in_time() -> None:
     process = ParserProcess(seconds=2, patience=0.2)
     try:
         await process.analyse(b"SELECT 1", EMPTY)
-        os.kill(pid(process), signal.SIGSTOP)
+        stop(pid(process))
         first = asyncio.create_task(process.analyse(b"SELECT 1", EMPTY))
         await asyncio.sleep(0.05)
 
