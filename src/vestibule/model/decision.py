@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
-from vestibule.model.names import Digest, RuleName
+from vestibule.model.names import Digest, GroupName, RuleName
 
 Section = Literal["access", "guardrails", "default"]
 
@@ -36,7 +36,18 @@ class Deny:
     hint: str = ""
 
 
-Decision = Allow | Deny
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The operation travels once people have approved it: `quorum` of them, each in one of `approvers`."""
+
+    rule: Rule
+    reason: str
+    approvers: frozenset[GroupName]
+    quorum: int
+    expires_us: int
+
+
+Decision = Allow | Deny | Hold
 
 
 @dataclass(frozen=True, slots=True)

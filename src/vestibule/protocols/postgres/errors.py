@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 from vestibule.model import wording
-from vestibule.model.decision import Deny
+from vestibule.model.decision import Deny, Hold
 from vestibule.model.errors import ClientProtocolError
 from vestibule.model.identity import Refusal
 from vestibule.model.statement import Unsupported
@@ -28,12 +28,13 @@ def refusal(unsupported: Unsupported) -> ErrorResponse:
     return ErrorResponse(_fields("ERROR", unsupported.code, unsupported.message, hint=unsupported.hint))
 
 
-def refusal_of(decision: Deny, unsupported: Unsupported | None, session: str, statement: int) -> ErrorResponse:
+def refusal_of(decision: Deny | Hold, unsupported: Unsupported | None, session: str, statement: int) -> ErrorResponse:
     """Tell why a statement was refused; a program finds rule, session and statement in the detail."""
     detail = _detail(decision.rule.name, session, statement)
     if unsupported is None:
         text = wording.denied(decision.rule.name, decision.reason)
-        return ErrorResponse(_fields("ERROR", INSUFFICIENT_PRIVILEGE, text, detail, decision.hint))
+        hint = decision.hint if isinstance(decision, Deny) else ""
+        return ErrorResponse(_fields("ERROR", INSUFFICIENT_PRIVILEGE, text, detail, hint))
     # What never travels, whatever the policy says, speaks for itself.
     fields = _fields("ERROR", unsupported.code, unsupported.message, detail, unsupported.hint)
     return ErrorResponse((*fields, ("P", str(unsupported.position))) if unsupported.position else fields)
