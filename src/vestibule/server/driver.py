@@ -25,6 +25,7 @@ import structlog
 
 from vestibule.model.effect import (
     Analyse,
+    Ask,
     Cancel,
     Close,
     Dial,
@@ -34,13 +35,18 @@ from vestibule.model.effect import (
     Persist,
     Prove,
     Resume,
+    Seek,
     Send,
+    Spend,
     Wake,
+    Withdraw,
 )
 from vestibule.model.errors import TargetUnavailable
 from vestibule.model.event import (
     Admission,
     Analysed,
+    Answered,
+    Asked,
     Dialed,
     DialFailed,
     Ended,
@@ -48,6 +54,8 @@ from vestibule.model.event import (
     Proven,
     Received,
     Side,
+    Sought,
+    Spent,
     Told,
     Unrecorded,
     Woken,
@@ -68,6 +76,8 @@ from vestibule.server.services import Services
 log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS: Final = 5.0
+
+_NO_APPROVALS: Final = "approvals are not available now"
 
 What = Literal["cancel", "kill", "revoke", "policy", "drain", "evidence"]
 
@@ -114,6 +124,10 @@ class Driver:
     def tell(self, what: What, by: str = "") -> None:
         """Tell the relay something from outside the conversation."""
         self._deliver(Told(what, by))
+
+    def answered(self, answered: Answered) -> None:
+        """Tell the relay what people answered."""
+        self._deliver(answered)
 
     def end(self, reason: str, cause: str) -> None:
         """Close without asking the relay."""
@@ -237,6 +251,14 @@ class Driver:
                 self._once_durable(permit.record, partial(self._cancel, data))
             case Opened(cancel_key=key):
                 self._services.desk.opened(self, key)
+            case Seek():
+                self._spawn(self._seek())
+            case Ask():
+                self._once_durable(effect.record, lambda: self._spawn(self._ask(effect)))
+            case Withdraw(approval=approval, why=why):
+                self._services.approvals.withdraw(self.conversation, approval, why)
+            case Spend():
+                self._spawn(self._spend(effect))
             case Pause(side=side):
                 self._door(side).is_paused = True
             case Resume(side=side):
@@ -326,6 +348,40 @@ class Driver:
         except Exception as error:  # noqa: BLE001 - a text that is not understood never travels
             log.error("analysis_failed", session=str(self.conversation.session), error=type(error).__name__)
         return Unsupported("54000", "vestibule: the statement could not be analysed")
+
+    async def _seek(self) -> None:
+        sought = Sought(None, cause=_NO_APPROVALS)
+        if self.identity is not None and self.target is not None:
+            try:
+                sought = await self._services.approvals.seek(self.conversation, self.identity, self.target.name)
+            except Exception as error:  # noqa: BLE001 - no answer is a refusal
+                self._report_approvals(error)
+        self._deliver(sought)
+
+    async def _ask(self, asked: Ask) -> None:
+        approval = asked.request.approval
+        try:
+            written = self._ledger.batch(asked.record).written[asked.record]
+            await self._services.approvals.ask(asked.request, written)
+        except Exception as error:  # noqa: BLE001 - no answer is a refusal
+            self._report_approvals(error)
+            self._deliver(Asked(approval, _NO_APPROVALS))
+        else:
+            self._deliver(Asked(approval))
+
+    async def _spend(self, effect: Spend) -> None:
+        spent = Spent(effect.approval, None, _NO_APPROVALS)
+        if self.identity is not None and self.target is not None:
+            try:
+                spent = await self._services.approvals.spend(
+                    self.conversation, self.identity, self.target.name, effect
+                )
+            except Exception as error:  # noqa: BLE001 - no answer is a refusal
+                self._report_approvals(error)
+        self._deliver(spent)
+
+    def _report_approvals(self, error: Exception) -> None:
+        log.error("approval_failed", session=str(self.conversation.session), error=type(error).__name__)
 
     async def _dial(self, target: Target) -> None:
         try:

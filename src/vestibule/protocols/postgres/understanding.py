@@ -169,7 +169,7 @@ class Understanding:
 
     def prepared(self, text: bytes, analyses: Analyses, types: tuple[int, ...] = ()) -> Prepared:
         """Make what a name will stand for."""
-        return Prepared(text, analyses, types, self._session.catalog.version)
+        return Prepared(text, analyses, types, self._session.catalog.version, declared=types)
 
     # --- names -------------------------------------------------------------------------------------------------------
 
