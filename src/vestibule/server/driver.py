@@ -373,9 +373,7 @@ class Driver:
         spent = Spent(effect.approval, None, _NO_APPROVALS)
         if self.identity is not None and self.target is not None:
             try:
-                spent = await self._services.approvals.spend(
-                    self.conversation, self.identity, self.target.name, effect
-                )
+                spent = await self._services.approvals.spend(self.conversation, self.identity, self.target.name, effect)
             except Exception as error:  # noqa: BLE001 - no answer is a refusal
                 self._report_approvals(error)
         self._deliver(spent)
