@@ -2,10 +2,13 @@ import json
 
 import pytest
 
+from tests.support.gates import NOW
+from vestibule.gate.session import Decided
 from vestibule.model.decision import Deny, Rule
 from vestibule.model.errors import ClientProtocolError
 from vestibule.model.identity import Refusal
 from vestibule.model.names import Digest, RuleName
+from vestibule.model.record import Kind, Record
 from vestibule.model.statement import Unsupported
 from vestibule.protocols.postgres import errors
 from vestibule.protocols.postgres import messages as pg
@@ -14,6 +17,12 @@ from vestibule.protocols.postgres.codec import decode_backend, encode
 DENY = Deny(
     Rule(RuleName("no dropping"), "guardrails", Digest("0" * 64)), "Drop by migration.", "Ask the platform team."
 )
+
+
+def refused(decision=DENY, number=1, why=None, approval=""):
+    record = Record(Kind.STATEMENT_DECIDED, {}, name=f"decided/{number}")
+    return Decided(number, decision, record, None, NOW, why, approval)
+
 
 #: The table of the protocol's reference: what happened, severity, SQLSTATE.
 TABLE = [
@@ -53,6 +62,11 @@ def test_a_denial_tells_rule_reason_and_hint_and_a_detail_for_programs():
         "statement": 7,
         "approval": None,
     }
+
+
+def test_a_refusal_for_want_of_an_approval_names_it_for_programs():
+    message = errors.refusal_of(refused(why=Unsupported("42501", "vestibule: ..."), approval="AR-7Q2M4V0XKD"), "s")
+    assert json.loads(message.text("D"))["approval"] == "AR-7Q2M4V0XKD"
 
 
 def test_a_denial_with_a_code_of_its_own_is_not_laid_to_a_rule():
