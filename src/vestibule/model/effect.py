@@ -119,9 +119,10 @@ class Spend:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Stop reading `side`."""
+    """Stop reading `side`; with `is_watched` look whether it has gone meanwhile, which an unread side does not show."""
 
     side: Side
+    is_watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,27 @@
-"""Where a data process asks people: the control process, by the methods of the bus."""
+"""Where a data process asks people: the control process, by the methods of the bus.
+
+Whatever goes wrong on the way is a refusal: a statement is never carried out because nobody could be asked.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
 from vestibule.bus import BusError, Peer
 from vestibule.model.approval import ApprovalId, Request
 from vestibule.model.approval import Written as Reference
-from vestibule.model.effect import Spend
-from vestibule.model.event import Sought, Spent
+from vestibule.model.effect import Ask, Seek, Spend
+from vestibule.model.event import Asked, Sought, Spent
 from vestibule.model.identity import Identity
 from vestibule.model.names import TargetName
 from vestibule.model.record import Written
+from vestibule.model.target import Target
 from vestibule.protocols.base import Conversation
+from vestibule.server.services import Approvals
 from vestibule.wire.approval import (
     candidate_from_json,
     grant_from_json,
@@ -26,6 +33,45 @@ from vestibule.wire.jsonrpc import Json, Params
 from vestibule.wire.reading import items, mapping, text
 
 log = structlog.get_logger(__name__)
+
+
+_UNAVAILABLE: Final = "approvals are not available now"
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """The conversation that asks, and who it is once that is known."""
+
+    conversation: Conversation
+    identity: Identity | None
+    target: Target | None
+
+
+async def answer(
+    approvals: Approvals, asker: Asker, effect: Seek | Ask | Spend, written: Written | None
+) -> Sought | Asked | Spent:
+    """Carry out what a relay asks of approvals; `written` is the record of what is asked."""
+    cause = _UNAVAILABLE
+    try:
+        match effect:
+            case Seek() if asker.identity is not None and asker.target is not None:
+                return await approvals.seek(asker.conversation, asker.identity, asker.target.name)
+            case Ask(request=request) if written is not None:
+                await approvals.ask(request, written)
+                cause = ""
+            case Spend() if asker.identity is not None and asker.target is not None:
+                return await approvals.spend(asker.conversation, asker.identity, asker.target.name, effect)
+            case _:
+                pass
+    except Exception as error:  # noqa: BLE001 - no answer is a refusal
+        log.error("approval_failed", session=str(asker.conversation.session), error=type(error).__name__)
+    match effect:
+        case Seek():
+            return Sought(None, cause=cause)
+        case Ask(request=request):
+            return Asked(request.approval, cause)
+        case Spend(approval=approval):
+            return Spent(approval, None, cause)
 
 
 class BusApprovals:

@@ -46,7 +46,6 @@ from vestibule.model.event import (
     Admission,
     Analysed,
     Answered,
-    Asked,
     Dialed,
     DialFailed,
     Ended,
@@ -54,8 +53,6 @@ from vestibule.model.event import (
     Proven,
     Received,
     Side,
-    Sought,
-    Spent,
     Told,
     Unrecorded,
     Woken,
@@ -66,6 +63,7 @@ from vestibule.model.statement import Parsed, Unsupported
 from vestibule.model.target import Target
 from vestibule.protocols.base import Conversation, Relay
 from vestibule.server.alarm import Alarm
+from vestibule.server.approvals import Asker, answer
 from vestibule.server.commits import Commit
 from vestibule.server.dialer import Link
 from vestibule.server.door import Door
@@ -76,8 +74,7 @@ from vestibule.server.services import Services
 log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS: Final = 5.0
-
-_NO_APPROVALS: Final = "approvals are not available now"
+WATCH_SECONDS: Final = 1.0
 
 What = Literal["cancel", "kill", "revoke", "policy", "drain", "evidence"]
 
@@ -251,16 +248,16 @@ class Driver:
                 self._once_durable(permit.record, partial(self._cancel, data))
             case Opened(cancel_key=key):
                 self._services.desk.opened(self, key)
-            case Seek():
-                self._spawn(self._seek())
+            case Seek() | Spend():
+                self._spawn(self._approve(effect))
             case Ask():
-                self._once_durable(effect.record, lambda: self._spawn(self._ask(effect)))
+                self._once_durable(effect.record, lambda: self._spawn(self._approve(effect)))
             case Withdraw(approval=approval, why=why):
                 self._services.approvals.withdraw(self.conversation, approval, why)
-            case Spend():
-                self._spawn(self._spend(effect))
-            case Pause(side=side):
+            case Pause(side=side, is_watched=is_watched):
                 self._door(side).is_paused = True
+                if is_watched:
+                    self._watch(self._door(side))
             case Resume(side=side):
                 self._door(side).is_paused = False
             case Wake(at=at):
@@ -271,6 +268,12 @@ class Driver:
                 self._close(reason, "protocol_error")
             case _:
                 assert_never(effect)
+
+    def _watch(self, door: Door) -> None:
+        """Look once a second whether a side that is paused has gone."""
+        if door.is_paused and self._stage is _Stage.OPEN:
+            door.end_if_gone()
+            self._loop.call_later(WATCH_SECONDS, self._watch, door)
 
     def _send(self, effect: Send) -> None:
         name, permit = effect.record, effect.permit
@@ -349,37 +352,10 @@ class Driver:
             log.error("analysis_failed", session=str(self.conversation.session), error=type(error).__name__)
         return Unsupported("54000", "vestibule: the statement could not be analysed")
 
-    async def _seek(self) -> None:
-        sought = Sought(None, cause=_NO_APPROVALS)
-        if self.identity is not None and self.target is not None:
-            try:
-                sought = await self._services.approvals.seek(self.conversation, self.identity, self.target.name)
-            except Exception as error:  # noqa: BLE001 - no answer is a refusal
-                self._report_approvals(error)
-        self._deliver(sought)
-
-    async def _ask(self, asked: Ask) -> None:
-        approval = asked.request.approval
-        try:
-            written = self._ledger.batch(asked.record).written[asked.record]
-            await self._services.approvals.ask(asked.request, written)
-        except Exception as error:  # noqa: BLE001 - no answer is a refusal
-            self._report_approvals(error)
-            self._deliver(Asked(approval, _NO_APPROVALS))
-        else:
-            self._deliver(Asked(approval))
-
-    async def _spend(self, effect: Spend) -> None:
-        spent = Spent(effect.approval, None, _NO_APPROVALS)
-        if self.identity is not None and self.target is not None:
-            try:
-                spent = await self._services.approvals.spend(self.conversation, self.identity, self.target.name, effect)
-            except Exception as error:  # noqa: BLE001 - no answer is a refusal
-                self._report_approvals(error)
-        self._deliver(spent)
-
-    def _report_approvals(self, error: Exception) -> None:
-        log.error("approval_failed", session=str(self.conversation.session), error=type(error).__name__)
+    async def _approve(self, effect: Seek | Ask | Spend) -> None:
+        written = self._ledger.batch(effect.record).written[effect.record] if isinstance(effect, Ask) else None
+        asker = Asker(self.conversation, self.identity, self.target)
+        self._deliver(await answer(self._services.approvals, asker, effect, written))
 
     async def _dial(self, target: Target) -> None:
         try:

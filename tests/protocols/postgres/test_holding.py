@@ -173,8 +173,9 @@ def test_a_client_that_says_ever_more_behind_a_held_statement_is_read_no_further
     assert Side.CLIENT in play.paused
     play.people("refused")
     assert Side.CLIENT not in play.paused
-    assert [type(seen.effect) for seen in play.seen if hasattr(seen, "effect")].count(Pause) == 1
-    assert Resume in [type(seen.effect) for seen in play.seen if hasattr(seen, "effect")]
+    effects = [seen.effect for seen in play.seen if isinstance(seen, Did)]
+    assert Pause(Side.CLIENT, is_watched=True) in effects
+    assert Resume(Side.CLIENT) in effects
 
 
 def test_a_statement_that_waits_is_no_silence_of_the_client() -> None:

@@ -127,11 +127,11 @@ class Asking:
     def _balance(self) -> None:
         """Let the client's bytes wait at the client when enough of them wait here."""
         has_to_wait = self._head is not None or self.is_behind
-        limit = WAITING_BYTES if self._session.holding is None else HELD_BYTES
-        waits = has_to_wait and len(self._session.client) > limit
+        is_held = self._session.holding is not None
+        waits = has_to_wait and len(self._session.client) > (HELD_BYTES if is_held else WAITING_BYTES)
         if waits != self._is_paused and not self._session.is_over:
             self._is_paused = waits
-            self._session.effects.append(Pause(Side.CLIENT) if waits else Resume(Side.CLIENT))
+            self._session.effects.append(Pause(Side.CLIENT, is_held) if waits else Resume(Side.CLIENT))
 
     def _check_order(self, message: pg.FrontendMessage | Copied) -> None:
         session = self._session
