@@ -141,5 +141,5 @@ def shown(transform: Transform) -> str:
     """Say what a mask shows of a value."""
     if transform.kind == "keep":
         ends = (("first", transform.first), ("last", transform.last))
-        return f"shown is its {' and '.join(f'{end} {number}' for end, number in ends if number)} only"
+        return f"only the {' and '.join(f'{end} {number}' for end, number in ends if number)} characters are shown"
     return "shown as NULL" if transform.kind == "null" else "hidden"
