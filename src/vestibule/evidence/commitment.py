@@ -79,6 +79,11 @@ def text_mac(key: bytes, text: bytes) -> Digest:
     return Digest(hmac.digest(key, b"vestibule-text-v1\x00" + text, sha256).hex())
 
 
+def shown_mac(key: bytes, shown: bytes) -> Digest:
+    """Commit to what a person saw before they answered; `key` is that of the approval."""
+    return Digest(hmac.digest(key, b"vestibule-shown-v1\x00" + shown, sha256).hex())
+
+
 class OutputMac:
     """The commitment to disclosed output, fed as it passes."""
 
