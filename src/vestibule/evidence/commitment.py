@@ -90,6 +90,11 @@ def types_field(types: Iterable[int]) -> tuple[int, bytes]:
     return PARAMETER_TYPES, b"".join(number.to_bytes(4, "big") for number in types)
 
 
+def shown_mac(key: bytes, shown: bytes) -> Digest:
+    """Commit to what a person saw before they answered; `key` is that of the approval."""
+    return Digest(hmac.digest(key, b"vestibule-shown-v1\x00" + shown, sha256).hex())
+
+
 class OutputMac:
     """The commitment to disclosed output, fed as it passes."""
 
