@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from uuid import UUID, uuid5
 
@@ -293,6 +293,11 @@ class SessionGate:
         """How long the client may be silent while nothing runs, by the policy in force."""
         identity, place = self.admitted()
         return self.gate.limits(identity, place.target).idle_us
+
+    def note_search_path(self, search_path: str) -> None:
+        """Take the search path that the target says is in force."""
+        _, place = self.admitted()
+        self.place = replace(place, search_path=search_path)
 
     def judge(self, operations: Sequence[Operation]) -> Decision:
         """Decide without a record: for a text that nobody has asked to run yet."""

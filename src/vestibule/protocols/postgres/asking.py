@@ -14,7 +14,7 @@ from typing import Final
 
 from vestibule.gate.records import Shown
 from vestibule.gate.session import Decided
-from vestibule.model.decision import Deny
+from vestibule.model.decision import Deny, Hold
 from vestibule.model.effect import Pause, Resume
 from vestibule.model.errors import ClientProtocolError
 from vestibule.model.event import Side
@@ -28,6 +28,7 @@ from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Ru
 from vestibule.protocols.postgres.session import OWED_LIMIT, Session
 from vestibule.protocols.postgres.states import CLIENT, Act, State
 from vestibule.protocols.postgres.understanding import (
+    PATH_CHANGED,
     TOO_MANY,
     Understanding,
     Waiting,
@@ -302,6 +303,8 @@ class Asking:
         """Decide the statement at the head of the line; raise `Waiting` while people decide about it."""
         session = self._session
         if session.holding is None:
+            if isinstance(session.gate.judge(statement.operations), Hold) and not self._understanding.know_path():
+                return session.recorded(session.gate.refuse(statement, PATH_CHANGED, session.now))
             decided = session.decide(statement, values)
             if session.holding is None:
                 return decided

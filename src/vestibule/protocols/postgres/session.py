@@ -73,6 +73,9 @@ class Session:
         #: The session may have changed what the catalog says: it is asked again before the next statement.
         self.is_catalog_stale = False
         self.has_changed_catalog = False
+        #: The same of the search path, which only what people approve depends on.
+        self.is_path_stale = False
+        self.has_changed_path = False
         self.segment = 0
         self.status: pg.TransactionStatus = "I"
         self.state = State.READY
@@ -142,7 +145,7 @@ class Session:
         place = self.gate.place
         if place is None:
             raise AssertionError("an open session has a target")
-        self.is_catalog_stale = False
+        self.is_catalog_stale = self.is_path_stale = False
         self.tell_target(QUESTION)
         self.owe(Owed(Answer.QUERY, self.segment, learning=Learning(place.target), is_visible=False))
         self.segment += 1
