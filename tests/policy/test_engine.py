@@ -480,6 +480,12 @@ def test_who_may_approve_is_said_in_one_order() -> None:
     assert needs(groups, 3) == "needs approval by 3 people of a or b"
 
 
+def test_a_reason_names_a_few_of_many_groups() -> None:
+    assert needs(frozenset(map(GroupName, "abcde")), 1) == "needs approval by a or b or c or d or e"
+    assert needs(frozenset(map(GroupName, "abcdef")), 1) == "needs approval by a or b or c or d or e or another"
+    assert needs(frozenset(map(GroupName, "abcdefgh")), 1) == "needs approval by a or b or c or d or e or 3 more"
+
+
 def test_the_worst_of_several_decisions_is_the_first_refusal() -> None:
     allow = ENGINE.decide(identity("engineering"), CORE, [])
     first, second = denied("schema drop b"), denied("write delete customers")

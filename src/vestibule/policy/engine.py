@@ -32,6 +32,8 @@ __all__ = ["Engine", "Reach", "SessionLimits", "needs", "phrase", "worst"]
 
 #: More of an object's name than this is not repeated to people.
 _SHOWN: Final = 80
+#: More groups than these are not named in a reason: it goes into records and messages.
+_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +192,9 @@ def _together(holds: Sequence[Hold]) -> Hold | Deny:
 
 
 def needs(approvers: frozenset[GroupName], quorum: int) -> str:
-    """Say whose approval something waits for."""
-    groups = " or ".join(sorted(approvers))
+    """Say whose approval something waits for; of many groups some."""
+    named, more = sorted(approvers)[:_NAMED], len(approvers) - _NAMED
+    groups = " or ".join([*named, f"{more} more" if more > 1 else "another"] if more > 0 else named)
     return f"needs approval by {groups}" if quorum == 1 else f"needs approval by {quorum} people of {groups}"
 
 
