@@ -182,7 +182,7 @@ class ApprovalDesk:
         key_id, key = await self._keys.new_data_key(KEY_CLASS)
         approval = new_id()
         own = [known for known, offered in self._offers.items() if offered.session == asked.session]
-        for known in own[: len(own) + 1 - MAX_OFFERS_OF_SESSION]:
+        for known in own[: max(0, len(own) + 1 - MAX_OFFERS_OF_SESSION)]:
             del self._offers[known]
         self._offers[approval] = _Offered(
             asked.worker, asked.session, asked.issuer, asked.subject, asked.target, str(key_id)

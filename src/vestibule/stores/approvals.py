@@ -171,7 +171,8 @@ class ApprovalStore:
     async def search(self, sight: Sight, state: State | None, before: Cursor | None, limit: int) -> Sequence[Kept]:
         """List the requests that somebody may see, the newest first."""
         place = tuple_(APPROVAL.c.requested_at, APPROVAL.c.approval)
-        query = select(APPROVAL).where(_seen_by(sight)).order_by(place.desc()).limit(limit)
+        newest = APPROVAL.c.requested_at.desc(), APPROVAL.c.approval.desc()
+        query = select(APPROVAL).where(_seen_by(sight)).order_by(*newest).limit(limit)
         if state is not None:
             query = query.where(APPROVAL.c.state == state)
         return await self._read_all(query if before is None else query.where(place < tuple_(*before)))

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from vestibule.control.api.asking import Me
 from vestibule.control.api.guarded import GuardedRoute, Problem, problems
@@ -112,6 +112,8 @@ class ApprovalPage(BaseModel):
 class Answer(BaseModel):
     """An answer to what was shown."""
 
+    model_config = ConfigDict(extra="forbid")
+
     shown: str = Field(pattern=r"^[0-9a-f]{64}$", description="`shown` of the request as it was looked at.")
     comment: str = Field("", max_length=COMMENT_CHARACTERS)
     channel: Literal["cli", "api"] = "api"
@@ -119,6 +121,8 @@ class Answer(BaseModel):
 
 class Withdrawal(BaseModel):
     """Why somebody takes a request back."""
+
+    model_config = ConfigDict(extra="forbid")
 
     comment: str = Field("", max_length=COMMENT_CHARACTERS)
 
