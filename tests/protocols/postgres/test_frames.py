@@ -6,11 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import pg_messages as some
+from vestibule.masking.layout import Layout, compile_layout
+from vestibule.masking.transforms import TEXT
 from vestibule.model.errors import ClientProtocolError, TargetProtocolError
 from vestibule.model.event import Side
+from vestibule.model.plan import Transform
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import decode_backend, decode_frontend, encode
 from vestibule.protocols.postgres.frames import (
+    MASKED,
     PIECE,
     STREAMED,
     TARGET,
@@ -35,6 +39,16 @@ def target_reader(columns: int | None = None) -> FrameReader:
     reader = FrameReader(Side.TARGET, TARGET)
     reader.columns = columns
     return reader
+
+
+def masking_reader(*columns: Transform | None) -> FrameReader:
+    reader = target_reader(len(columns))
+    reader.layout = layout(*columns)
+    return reader
+
+
+def layout(*columns: Transform | None) -> Layout:
+    return compile_layout(columns, [TEXT] * len(columns), [0] * len(columns))
 
 
 def read(reader: FrameReader, *pieces: bytes) -> list[Item]:
@@ -307,3 +321,122 @@ def test_a_long_message_in_single_bytes_takes_little_more_than_its_size():
     finally:
         tracemalloc.stop()
     assert items == [Frame(ord("Q"), body + b"\0")]
+
+
+# -- rows with a layout
+
+HIDE = Transform()
+LAST = Transform("keep", last=4)
+
+
+def test_rows_under_a_layout_come_out_masked_and_their_masked_values_are_counted():
+    data = b"".join(encode(pg.DataRow(row)) for row in ((b"1", b"secret"), (b"2", None), (b"3", b"")))
+    shown = b"".join(encode(pg.DataRow(row)) for row in ((b"1", b"***"), (b"2", None), (b"3", b"***")))
+    assert read(masking_reader(None, HIDE), data) == [Rows(shown, 3, masked=2)]
+
+
+@given(st.lists(from_target | two_columns, max_size=6), places)
+def test_rows_under_a_layout_cut_anywhere_give_the_same_masked_rows(messages, places):
+    data = b"".join(map(encode, messages))
+    items = read(masking_reader(LAST, None), *cut(data, places))
+    assert flat(items) == flat(read(masking_reader(LAST, None), data))
+    rows = [item for item in items if isinstance(item, Rows)]
+    assert all(item.complete for item in rows)
+    seen = [message.values[0] for message in messages if isinstance(message, pg.DataRow)]
+    assert sum(item.masked for item in rows) == sum(value is not None for value in seen)
+
+
+@pytest.mark.parametrize("step", [1000, 65_536, 300_000])
+def test_a_long_row_under_a_layout_is_whole_before_anything_of_it_leaves(step):
+    row = encode(pg.DataRow((b"1" * 200_000, b"secret", None)))
+    data = row + encode(pg.CommandComplete("SELECT 1"))
+    items = read(masking_reader(None, HIDE, HIDE), *(data[at : at + step] for at in range(0, len(data), step)))
+    shown = encode(pg.DataRow((b"1" * 200_000, b"***", None)))
+    assert items == [Rows(shown, 1, masked=1), Frame(ord("C"), b"SELECT 1\0")]
+
+
+def test_a_row_longer_than_may_wait_is_refused_at_its_header():
+    reader = masking_reader(HIDE)
+    assert read(reader, b"D" + MASKED.to_bytes(4)) == []
+    with pytest.raises(
+        TargetProtocolError, match=f"row with masked columns has {MASKED + 1} bytes; the limit is {MASKED}"
+    ):
+        read(masking_reader(HIDE), b"D" + (MASKED + 1).to_bytes(4))
+
+
+def test_a_row_of_64_megabytes_is_masked_and_nothing_of_it_is_kept():
+    value = b"1" * (64 * MIB)
+    reader = masking_reader(LAST)
+    (slab,) = read(reader, encode(pg.DataRow((value,))))
+    assert slab == Rows(encode(pg.DataRow((b"***1111",))), 1, masked=1)
+    tracemalloc.start()
+    try:
+        read(reader, b"")
+        row = encode(pg.DataRow((value,)))
+        assert read(reader, row) == [slab]
+        del row
+        assert tracemalloc.get_traced_memory()[0] < MIB
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_layout_that_masks_nothing_leaves_rows_as_they_are():
+    data = encode(pg.DataRow((b"1", b"x"))) * 1000
+    (slab,) = read(masking_reader(None, None), data)
+    assert slab == Rows(data, 1000)
+    assert slab.data is data
+    long = encode(pg.DataRow((b"1" * 70_000, None)))
+    pieces = read(masking_reader(None, None), long[:66_000], long[66_000:])
+    assert [piece.complete for piece in pieces] == [False, False, True]
+    assert b"".join(piece.data for piece in pieces) == long
+
+
+def test_a_layout_of_other_columns_than_were_described_lets_no_row_pass():
+    for columns in (0, 1, 3):
+        reader = masking_reader(HIDE, None)
+        reader.columns = columns
+        with pytest.raises(TargetProtocolError, match=f"{columns} columns were described"):
+            read(reader, encode(pg.DataRow((b"secret",) * columns)))
+
+
+def test_a_row_of_other_columns_than_its_layout_is_refused():
+    with pytest.raises(TargetProtocolError, match="a row of 3 columns where 2 were described"):
+        read(masking_reader(HIDE, None), encode(pg.DataRow((b"x", b"y", b"secret"))))
+
+
+def test_a_row_that_nobody_expects_is_refused_whatever_the_layout():
+    reader = masking_reader(HIDE)
+    reader.columns = None
+    with pytest.raises(TargetProtocolError, match="unexpected row"):
+        read(reader, encode(pg.DataRow((b"secret",))))
+
+
+def test_a_row_too_short_for_its_count_is_refused_under_a_layout():
+    with pytest.raises(TargetProtocolError, match="too short"):
+        read(masking_reader(HIDE), b"D\0\0\0\4")
+
+
+def test_the_layout_may_change_between_two_results_of_one_piece():
+    reader = masking_reader(HIDE)
+    row, done = encode(pg.DataRow((b"12345678",))), encode(pg.CommandComplete("SELECT 1"))
+    reader.feed((row + done) * 3)
+    shown = []
+    for each in (layout(HIDE), layout(LAST), None):
+        reader.layout = each
+        shown.append(reader.next())
+        assert isinstance(reader.next(), Frame)
+    assert shown == [
+        Rows(encode(pg.DataRow((b"***",))), 1, masked=1),
+        Rows(encode(pg.DataRow((b"***5678",))), 1, masked=1),
+        Rows(row, 1),
+    ]
+
+
+@given(st.lists(st.binary(max_size=40), max_size=6), st.integers(0, 3))
+def test_any_bytes_under_a_layout_give_masked_rows_or_the_targets_error(pieces, columns):
+    reader = masking_reader(*[HIDE] * columns)
+    try:
+        read(reader, *pieces)
+    except TargetProtocolError:
+        with pytest.raises(TargetProtocolError):
+            read(reader, encode(pg.Sync()))

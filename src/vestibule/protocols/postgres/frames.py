@@ -4,7 +4,8 @@
    limits does not hold is refused at its first bytes.
 2. Rows and CopyData pass as slabs of whole frames, checked but not taken apart; a row too long to wait for
    passes in pieces, a long CopyData anew in frames of at most 64 KiB.
-3. After an error the reader fails for good: nothing resynchronises.
+3. With a layout that masks, rows leave masked or not at all: each is gathered whole, up to a limit of its own.
+4. After an error the reader fails for good: nothing resynchronises.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
+from vestibule.masking.layout import Layout
 from vestibule.model.errors import ClientProtocolError, TargetProtocolError
 from vestibule.model.event import Side
 from vestibule.protocols.postgres.codec import spell
-from vestibule.protocols.postgres.rows import COPY_DATA, DATA_ROW, HEADER, ROW_HEADER, LongRow, scan, scan_copy
+from vestibule.protocols.postgres.rows import COPY_DATA, DATA_ROW, HEADER, ROW_HEADER, LongRow, mask, scan, scan_copy
 from vestibule.wire.buffer import Buffer
 
 KIB: Final = 1 << 10
@@ -26,6 +28,9 @@ STREAMED: Final = (1 << 30) - 1
 
 #: What waits to be whole: a longer row or CopyData passes in pieces.
 PIECE: Final = 64 * KIB
+
+#: The longest row with a masked column, its length field included. It is whole before it can be written anew.
+MASKED: Final = 128 * MIB
 
 _head = Struct("!BI").unpack_from
 _row_head = Struct("!BIH").unpack_from
@@ -61,11 +66,15 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """DataRow frames byte for byte; `count` rows end in `data`, and unless `complete` the last one goes on."""
+    """DataRow frames byte for byte; `count` rows end in `data`, and unless `complete` the last one goes on.
+
+    Under a layout they are as shown, and `masked` values of them are not as the target sent them.
+    """
 
     data: bytes
     count: int
     complete: bool = True
+    masked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +89,14 @@ Item = Frame | Rows | Copied
 
 
 class FrameReader:
-    """Takes one side's bytes and gives messages; `limits` and `columns` may be changed between two messages."""
+    """Takes one side's bytes and gives messages; its public members may be changed between two messages."""
 
     def __init__(self, side: Side, limits: Limits) -> None:
         self.limits = limits
         #: How many columns a row has now; None where no row is expected.
         self.columns: int | None = None
+        #: How these columns are masked; None where none is.
+        self.layout: Layout | None = None
         self._side = side
         self._buffer = Buffer()
         self._row: LongRow | None = None
@@ -151,6 +162,8 @@ class FrameReader:
     def _rows(self, size: int) -> Rows | None:
         if self.columns is None:
             raise self._violation("unexpected row")
+        if self.layout is not None and self.layout.masked:
+            return self._masked_rows(size, self.columns, self.layout)
         if self._buffer.gather(1 + size):
             return self._whole_rows(self.columns)
         if size <= PIECE or not self._buffer.gather(ROW_HEADER):
@@ -160,9 +173,25 @@ class FrameReader:
     def _whole_rows(self, columns: int) -> Rows:
         buffer = self._buffer
         end, count = scan(buffer.data, buffer.at, len(buffer.data), columns)
+        self._judge_rows(count)
+        return Rows(buffer.take(end - buffer.at), count)
+
+    def _masked_rows(self, size: int, columns: int, layout: Layout) -> Rows | None:
+        if layout.columns != columns:
+            raise self._violation(f"{columns} columns were described where {layout.columns} are masked or passed")
+        if size > MASKED:
+            raise self._violation(f"a row with masked columns has {size} bytes; the limit is {MASKED}")
+        buffer = self._buffer
+        if not buffer.gather(1 + size):
+            return None
+        data, end, count, masked = mask(buffer.data, buffer.at, len(buffer.data), layout)
+        self._judge_rows(count)
+        buffer.skip(end - buffer.at)
+        return Rows(data, count, masked=masked)
+
+    def _judge_rows(self, count: int) -> None:
         if not count:
             raise self._violation("a row too short for its column count")
-        return Rows(buffer.take(end - buffer.at), count)
 
     def _begin_row(self, columns: int) -> Rows:
         _, size, fields = _row_head(self._buffer.data, self._buffer.at)

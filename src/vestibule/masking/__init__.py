@@ -1,0 +1,1 @@
+"""What a masked identity is shown of a sensitive value."""
