@@ -35,7 +35,7 @@ LONGEST: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class RowMask:
     """One step for each of `columns` columns; `masked` of them do not pass."""
 
     steps: bytes
@@ -51,13 +51,13 @@ class Layout:
         object.__setattr__(self, "masked", len(kinds) - kinds.count(PASS))
 
 
-def compile_layout(
+def row_mask(
     columns: Sequence[Transform | None], types: Sequence[int], formats: Sequence[int], typmods: Sequence[int] = ()
-) -> Layout:
+) -> RowMask:
     """Make the layout of a portal from its plan and its RowDescription; without `typmods` no length is bounded."""
     described = zip(columns, types, formats, typmods or [-1] * len(columns), strict=True)
     steps = [STEP.pack(PASS, 0, b"", 0, 0, 0) if each[0] is None else _step(each[0], *each[1:]) for each in described]
-    return Layout(b"".join(steps))
+    return RowMask(b"".join(steps))
 
 
 def _step(transform: Transform, type_oid: int, format: int, typmod: int) -> bytes:  # noqa: A002 - the manual's word
