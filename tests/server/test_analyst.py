@@ -17,21 +17,23 @@ from tests.support.texts import deep
 from vestibule.analysis.sql import parser
 from vestibule.analysis.sql.analyse import analyse
 from vestibule.analysis.sql.catalog import Catalog
+from vestibule.gate.reading import Knowledge
 from vestibule.model.errors import ConfigurationError
-from vestibule.model.statement import Impact, Parsed, Unsupported
+from vestibule.model.statement import Impact, Parsed, Unknown, Unsupported
 from vestibule.server import analyst as module
 from vestibule.server.analyst import ParserProcess
 
-EMPTY = Catalog()
+EMPTY = Knowledge(Catalog())
 INSERT = b"INSERT INTO t VALUES " + b",".join(b"(%d, 'a text of some length', %d.5)" % (at, at) for at in range(25_000))
 
 PARENT = """
 import asyncio, sys
 from vestibule.analysis.sql.catalog import Catalog
+from vestibule.gate.reading import Knowledge
 from vestibule.server.analyst import ParserProcess
 async def main():
     process = ParserProcess()
-    await process.analyse(b"SELECT 1", Catalog())
+    await process.analyse(b"SELECT 1", Knowledge(Catalog()))
     print(process._process.pid, flush=True)
     await asyncio.sleep(60)
 asyncio.run(main())
@@ -61,7 +63,7 @@ def stop(number: int) -> None:
         time.sleep(0.001)
 
 
-def refused(answer: Parsed | Unsupported) -> str:
+def refused(answer: Parsed | Unsupported | Unknown) -> str:
     assert isinstance(answer, Unsupported), answer
     return answer.code
 
@@ -86,11 +88,11 @@ async def test_a_large_insert_is_understood(process: ParserProcess) -> None:
 
 @pytest.mark.asyncio
 async def test_the_answer_is_the_one_that_analysis_gives_with_the_catalog(process: ParserProcess) -> None:
-    own = Catalog(user_functions=frozenset({"lower"}), version="1")
+    own = Knowledge(Catalog(user_functions=frozenset({"lower"}), version="1"))
     text = b"SELECT lower('x') /* " + b"x" * 40_000 + b" */"
 
     for catalog in (EMPTY, own, own, EMPTY):
-        assert await process.analyse(text, catalog) == analyse(text, catalog)
+        assert await process.analyse(text, catalog) == analyse(text, catalog.catalog)
 
 
 @pytest.mark.asyncio
@@ -175,7 +177,7 @@ async def test_a_conversation_that_gives_up_does_not_leave_its_answer_to_another
 
     answer = await process.analyse(b"SELECT 1", EMPTY)
 
-    assert answer == analyse(b"SELECT 1", EMPTY)
+    assert answer == analyse(b"SELECT 1", EMPTY.catalog)
 
 
 @pytest.mark.asyncio
@@ -275,7 +277,7 @@ def test_a_process_without_enough_stack_for_small_texts_does_not_start(monkeypat
 def test_it_works_under_uvloop_too() -> None:
     import uvloop
 
-    async def ask() -> Parsed | Unsupported:
+    async def ask() -> Parsed | Unsupported | Unknown:
         process = ParserProcess()
         try:
             return await process.analyse(INSERT, EMPTY)

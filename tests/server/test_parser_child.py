@@ -11,11 +11,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.texts import deep
-from vestibule.analysis.sql import exchange
 from vestibule.analysis.sql.analyse import analyse
 from vestibule.analysis.sql.catalog import Catalog
-from vestibule.model.statement import Parsed, Unsupported
-from vestibule.server.parser_child import CATALOG, HEADER, READY, TEXT, serve
+from vestibule.gate import exchange
+from vestibule.gate.reading import Knowledge
+from vestibule.model.statement import Parsed, Unknown, Unsupported
+from vestibule.server.parser_child import HEADER, KNOWLEDGE, READY, TEXT, serve
 
 MEMORY = 1536 << 20
 LIMITS = """
@@ -32,7 +33,7 @@ def frame(kind: int, payload: bytes) -> bytes:
     return HEADER.pack(len(payload), kind) + payload
 
 
-def answers(data: bytes) -> Iterator[Parsed | Unsupported]:
+def answers(data: bytes) -> Iterator[Parsed | Unsupported | Unknown]:
     assert data.startswith(frame(READY, b""))
     data = data[HEADER.size :]
     while data:
@@ -42,7 +43,7 @@ def answers(data: bytes) -> Iterator[Parsed | Unsupported]:
         data = data[HEADER.size + length :]
 
 
-def ask(*frames: bytes, seconds: int = 10) -> list[Parsed | Unsupported]:
+def ask(*frames: bytes, seconds: int = 10) -> list[Parsed | Unsupported | Unknown]:
     """Run the process over these frames and give all it answered before it ended."""
     arguments = [str(os.getpid()), str(MEMORY), str(seconds)]
     process = subprocess.run(
@@ -64,13 +65,15 @@ def unlimited() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("unlimited")
-def test_texts_are_answered_in_order_each_with_the_catalog_before_it() -> None:
+def test_texts_are_answered_in_order_each_by_the_knowledge_before_it() -> None:
     own = Catalog(user_functions=frozenset({"lower"}), version="1")
     text = b"SELECT lower('x')"
     sink = io.BytesIO()
 
     serve(
-        io.BytesIO(frame(TEXT, text) + frame(CATALOG, exchange.encode_catalog(own)) + frame(TEXT, text)), sink, 10_000
+        io.BytesIO(frame(TEXT, text) + frame(KNOWLEDGE, exchange.encode_knowledge(Knowledge(own))) + frame(TEXT, text)),
+        sink,
+        10_000,
     )
 
     assert list(answers(sink.getvalue())) == [analyse(text, Catalog()), analyse(text, own)]

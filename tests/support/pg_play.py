@@ -9,13 +9,12 @@ from uuid import UUID
 from tests.support.gates import admission, gate
 from tests.support.playbook import START, Playbook, World
 from tests.support.scram_server import ScramServer
-from vestibule.analysis.sql.analyse import Analyst, analyse
-from vestibule.analysis.sql.catalog import Catalog
 from vestibule.gate.gate import Gate
+from vestibule.gate.reading import Knowledge, Reader, read
 from vestibule.model.event import Admission, Dialed, DialFailed, Side, Tls
 from vestibule.model.identity import Peer, Refusal
 from vestibule.model.names import SECOND, Instant
-from vestibule.model.statement import Parsed, Unsupported
+from vestibule.model.statement import Parsed, Unknown, Unsupported
 from vestibule.protocols.base import Conversation
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import PROTOCOL_3_0, decode_backend, decode_first, decode_frontend, encode
@@ -96,10 +95,10 @@ def written(*messages: pg.Message) -> bytes:
     return b"".join([encode(message) for message in messages])
 
 
-def analyse_large(text: bytes, catalog: object) -> Parsed | Unsupported:
+def analyse_large(text: bytes, knowledge: object) -> Parsed | Unsupported | Unknown:
     """Answer an `Analyse`."""
-    assert isinstance(catalog, Catalog)
-    return analyse(text, catalog)
+    assert isinstance(knowledge, Knowledge)
+    return read(text, knowledge)
 
 
 def proven(*groups: str) -> Admission:
@@ -118,7 +117,7 @@ def before_login(
     conversation = Conversation(
         SESSION, Peer("192.0.2.7", 50_000), Tls("TLSv1.3", "TLS_AES_128_GCM_SHA256"), START, bytes(16), CANCEL_KEY
     )
-    relay = PostgresRelay(conversation, Surroundings(at or gate(), Analyst(), SaltedPasswords()))
+    relay = PostgresRelay(conversation, Surroundings(at or gate(), Reader(), SaltedPasswords()))
     world = World(proof or proven(*groups), dialed, analyse_large)
     playbook = Playbook(relay, PgWire(), world, SESSION)
     playbook.replies[Side.TARGET] = Greeter()

@@ -54,7 +54,7 @@ from vestibule.model.event import (
 from vestibule.model.identity import Refusal
 from vestibule.model.names import Instant
 from vestibule.model.record import Record, Reference
-from vestibule.model.statement import Parsed, Unsupported
+from vestibule.model.statement import Parsed, Unknown, Unsupported
 from vestibule.protocols.base import Relay
 
 START = Instant(1_800_000_000_000_000)
@@ -78,7 +78,7 @@ class World:
 
     proof: Admission | Refusal
     dialed: Dialed | DialFailed
-    analyse: Callable[[bytes, object], Parsed | Unsupported]
+    analyse: Callable[[bytes, object], Parsed | Unsupported | Unknown]
     approvals: Approvals = field(default_factory=Approvals)
 
 
@@ -416,7 +416,7 @@ class Playbook:
             case Dial():
                 self.deliver(self.world.dialed)
             case Analyse():
-                self.deliver(Analysed(self.world.analyse(effect.text, getattr(effect, "catalog", None))))
+                self.deliver(Analysed(self.world.analyse(effect.text, effect.knowledge)))
             case Seek():
                 self.deliver(self.world.approvals.seek())
             case Ask(request=request):

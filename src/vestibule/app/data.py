@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import cast
 
 from vestibule import __version__
-from vestibule.analysis.sql.analyse import Analyst
-from vestibule.analysis.sql.catalog import Catalog
 from vestibule.gate.gate import Gate, StorageKey
+from vestibule.gate.reading import Knowledge, Reader
 from vestibule.model.names import Instant
-from vestibule.model.statement import Parsed, Unsupported
+from vestibule.model.statement import Parsed, Unknown, Unsupported
 from vestibule.model.target import Target
 from vestibule.policy.document import load as load_policy
 from vestibule.policy.engine import Engine
@@ -81,7 +80,7 @@ class DataProcess:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._analyst = Analyst()
+        self._reader = Reader()
         self._salted = SaltedPasswords()
         self._parser = ParserProcess()
         self._around: Surroundings | None = None
@@ -96,7 +95,7 @@ class DataProcess:
             self._around.gate.apply(engine)
             return
         key = StorageKey(_text(params, "storage_key_id"), bytes.fromhex(_text(params, "storage_key")))
-        self._around = Surroundings(Gate(engine, key), self._analyst, self._salted, self._settings.limits.bind_bytes)
+        self._around = Surroundings(Gate(engine, key), self._reader, self._salted, self._settings.limits.bind_bytes)
 
     def make_relay(self, conversation: Conversation) -> PostgresRelay:
         """Make the relay of one connection."""
@@ -104,9 +103,9 @@ class DataProcess:
             raise AssertionError("nobody is served before there is a policy")
         return PostgresRelay(conversation, self._around)
 
-    async def analyse(self, text: bytes, catalog: object) -> Parsed | Unsupported:
+    async def analyse(self, text: bytes, knowledge: object) -> Parsed | Unsupported | Unknown:
         """Analyse a large text in a process of its own."""
-        return await self._parser.analyse(text, cast(Catalog, catalog))
+        return await self._parser.analyse(text, cast(Knowledge, knowledge))
 
 
 def reach(target: Target) -> Opening:

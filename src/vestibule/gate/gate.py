@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from vestibule.gate.masks import Masks
 from vestibule.model.decision import Decision
 from vestibule.model.identity import Identity
 from vestibule.model.names import Digest, TargetName
+from vestibule.model.plan import Label
 from vestibule.model.statement import Operation
 from vestibule.model.target import Target
 from vestibule.policy.engine import Engine, SessionLimits
@@ -28,6 +30,7 @@ class Gate:
         """Start with the policy of `engine`."""
         self._engine = engine
         self.storage_key = storage_key
+        self.masks = Masks()
 
     @property
     def policy(self) -> Digest:
@@ -45,6 +48,10 @@ class Gate:
     def targets(self, identity: Identity) -> tuple[Target, ...]:
         """List the targets that the identity may use."""
         return tuple(self._engine.targets_of(identity))
+
+    def labels(self, identity: Identity, target: Target) -> tuple[Label, ...]:
+        """List what masks the screen of the identity on the target; the same object while the policy is the same."""
+        return self._engine.labels(identity, target)[0]
 
     def limits(self, identity: Identity, target: Target) -> SessionLimits:
         """Say how long a session of the identity may last."""

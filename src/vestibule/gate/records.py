@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Final
 
 from vestibule.evidence.literals import mask_name, mask_value
@@ -11,7 +12,8 @@ from vestibule.model.approval import Written
 from vestibule.model.decision import Rule
 from vestibule.model.event import Tls
 from vestibule.model.identity import Identity, Peer, Proof, Who
-from vestibule.model.names import stamp
+from vestibule.model.names import Digest, stamp
+from vestibule.model.plan import Column, Form, Plan
 from vestibule.model.record import Json
 from vestibule.model.statement import Operation
 
@@ -20,6 +22,7 @@ OPERATIONS_SHOWN: Final = 64
 OPERATIONS_BYTES: Final = 8_000
 PARAMETERS_SHOWN: Final = 256
 PARAMETERS_BYTES: Final = 14_000
+COLUMNS_SHOWN: Final = 32
 VALUE_BYTES: Final = 1_024
 NAME_CHARACTERS: Final = 256
 GROUPS_SHOWN: Final = 256
@@ -99,6 +102,36 @@ def operations_json(operations: Sequence[Operation], key: StorageKey) -> dict[st
         for operation, name in zip(operations, names, strict=False)
     ]
     return {"ops": shown, "ops_more": len(operations) - len(shown) or None}
+
+
+def plan_json(plans: Sequence[Plan | None]) -> dict[str, Json] | None:
+    """Write how the answers of a message are masked, as one plan; None where nothing is."""
+    decided = [plan for plan in plans if plan is not None]
+    if not decided:
+        return None
+    worst = max(decided, key=lambda plan: plan.form is Form.PLAIN)
+    digest = decided[0].digest
+    if len(decided) > 1:
+        digest = Digest(sha256("".join(plan.digest for plan in decided).encode()).hexdigest())
+    masked = [column for plan in decided for column in plan.columns or () if column.mask is not None]
+    return compact(
+        {
+            "tier": "B",
+            "form": worst.form.value,
+            "digest": digest,
+            "columns": [_masked(column) for column in masked[:COLUMNS_SHOWN]],
+        }
+    )
+
+
+def _masked(column: Column) -> dict[str, Json]:
+    origin = "" if column.origin is None else f"{column.origin[0]}.{column.origin[1]}"
+    mask = column.mask
+    if mask is None:
+        raise AssertionError("only masked columns are listed")
+    shown = mask.transform
+    name = f"keep {shown.first}+{shown.last}" if shown.kind == "keep" else shown.kind
+    return compact({"name": cut(column.name, 63), "origin": origin, "transform": name, "rule": cut(mask.rule)})
 
 
 def parameters_json(parameters: Sequence[Shown], understood: bool, key: StorageKey) -> dict[str, Json]:

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 from uuid import UUID, uuid5
@@ -18,11 +18,15 @@ from vestibule.evidence.commitment import OutputMac, bind_key, bytes_mac, text_m
 from vestibule.evidence.literals import mask_secrets, mask_text, mask_words
 from vestibule.gate import records
 from vestibule.gate.gate import Gate
+from vestibule.gate.masks import Key, Loaded, key_of
 from vestibule.gate.permit import ACCESS, OPENED, access_permit, statement_name, statement_permit
+from vestibule.masking.catalog import Snapshot
+from vestibule.masking.sensitive import Sensitive
 from vestibule.model.decision import Allow, Decision, Deny, Hold, Permit, Rule
 from vestibule.model.event import Admission, Dialed, Tls
 from vestibule.model.identity import Identity, Peer
 from vestibule.model.names import Instant, RuleName, stamp
+from vestibule.model.plan import Label
 from vestibule.model.record import Json, Kind, Record, Reference
 from vestibule.model.statement import Impact, Operation, Statement, Unsupported
 from vestibule.model.target import Target
@@ -108,6 +112,7 @@ class Counts:
     denied: int = 0
     held: int = 0
     rows: int = 0
+    values_masked: int = 0
     bytes_to_client: int = 0
     bytes_to_target: int = 0
 
@@ -233,6 +238,7 @@ class SessionGate:
                         {"client": records.tls_json(client_tls), "target": records.tls_json(dialed.tls)}
                     ),
                     "policy": self.gate.policy,
+                    "mask_tier": "B" if self.labels() else "",
                     "mode": "interactive",
                     "release": "journal",
                     "recording": {"terminal": False, "results": "digest", "input": "off"},
@@ -262,7 +268,7 @@ class SessionGate:
                 "denied": counts.denied,
                 "held": counts.held,
                 "rows": counts.rows,
-                "values_masked": 0,
+                "values_masked": min(counts.values_masked, _MOST),
                 "bytes_to_client": counts.bytes_to_client,
                 "bytes_to_target": counts.bytes_to_target,
                 "recording_complete": True,
@@ -298,6 +304,36 @@ class SessionGate:
         """Take the search path that the target says is in force."""
         _, place = self.admitted()
         self.place = replace(place, search_path=search_path)
+
+    # --- masks -------------------------------------------------------------------------------------------------------
+
+    @property
+    def search_path(self) -> str:
+        """The search path in force."""
+        return self.admitted()[1].search_path
+
+    def labels(self) -> tuple[Label, ...]:
+        """List what masks the answers of this conversation."""
+        identity, place = self.admitted()
+        return self.gate.labels(identity, place.target)
+
+    def loaded(self, now: Instant) -> Loaded | None:
+        """Give the snapshot of the target that the process has, unless it is too old."""
+        return self.gate.masks.loaded(self._snapshot_key(), now)
+
+    def keep_snapshot(self, rows: Iterable[Sequence[str]], now: Instant) -> Loaded:
+        """Keep a snapshot that the target has just given."""
+        return self.gate.masks.keep(self._snapshot_key(), rows, now)
+
+    def close_masks(self, known: Snapshot) -> Sensitive:
+        """Find what is sensitive for this conversation."""
+        return self.gate.masks.close(known, self.labels(), self.admitted()[1].target)
+
+    def _snapshot_key(self) -> Key:
+        _, place = self.admitted()
+        return key_of(place.target, place.database)
+
+    # --- deciding ----------------------------------------------------------------------------------------------------
 
     def judge(self, operations: Sequence[Operation]) -> Decision:
         """Decide without a record: for a text that nobody has asked to run yet."""
@@ -366,6 +402,7 @@ class SessionGate:
                     "decision": _WORDS[type(decision)],
                     "rule": records.rule_json(decision.rule),
                     "cause": records.cut(cause, 512),
+                    "mask_plan": records.plan_json([analysis.plan for analysis in statement.analyses]),
                     "flags": list(statement.flags),
                 }
             ),

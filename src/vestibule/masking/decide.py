@@ -20,14 +20,14 @@ from typing import Any, Final
 
 from vestibule.masking import scene as scenes
 from vestibule.masking.refusal import RefusedError, UnknownError
-from vestibule.masking.scene import Scene, Unknown
+from vestibule.masking.scene import Scene
 from vestibule.masking.scope import Source
 from vestibule.masking.shades import Shade
 from vestibule.masking.survey import WRITES, Survey, nowhere
 from vestibule.masking.writes import Writer
 from vestibule.model.names import Digest
 from vestibule.model.plan import Column, Form, Mask, Plan
-from vestibule.model.statement import Unsupported
+from vestibule.model.statement import Unknown, Unsupported
 
 __all__ = ["STATEMENTS", "decide"]
 

@@ -46,13 +46,6 @@ class Scene:
     is_path_certain: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """Names of the statement that the catalog does not have: load it again, and decide again with `is_fresh`."""
-
-    names: tuple[str, ...]
-
-
 def relation(scene: Scene, node: Node) -> int | Temporary | None:
     """Say what a RangeVar that is no WITH query means: an object number, a temporary relation, or nothing known."""
     schema, name = node.get("schemaname"), node["relname"]

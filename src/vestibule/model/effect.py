@@ -57,11 +57,11 @@ class Prove:
 class Analyse:
     """Analyse a text that is too large for `handle`; answered by `Analysed`, in order.
 
-    `catalog` is the analysis' own view of the target, which only the analyst looks into.
+    `knowledge` is the gate's own view of the target, which only the analyst looks into.
     """
 
     text: bytes
-    catalog: object = None
+    knowledge: object = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from vestibule.model.approval import Answer, ApprovalId, Candidate, Grant, Offer
 from vestibule.model.identity import Identity, Peer, Refusal
-from vestibule.model.statement import Parsed, Unsupported
+from vestibule.model.statement import Parsed, Unknown, Unsupported
 
 
 class Side(Enum):
@@ -81,7 +81,7 @@ class DialFailed:
 class Analysed:
     """The answer to the oldest open `Analyse`."""
 
-    result: Parsed | Unsupported
+    result: Parsed | Unsupported | Unknown
 
 
 @dataclass(frozen=True, slots=True)

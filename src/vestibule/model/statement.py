@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from vestibule.model.plan import Plan
+
 
 class Impact(IntEnum):
     """How much an operation may change, from least to worst; doubt is the worst."""
@@ -46,7 +48,8 @@ class Analysis:
     ascending and disjoint; `understood` is False when any operation is UNKNOWN. `names` carries
     what a session must remember (`PREPARE`, `EXECUTE`, `DEALLOCATE`, `DECLARE`, `CLOSE`, `FETCH`).
     `settings` are those it changes: a value of None is the default, or that of the parameter named
-    in `bound_settings` (setting, number from 1). With a `refusal` it never travels.
+    in `bound_settings` (setting, number from 1). With a `refusal` it never travels. `plan` says what its answer may
+    show, where columns are masked.
     """
 
     kind: str
@@ -60,6 +63,7 @@ class Analysis:
     refusal: Unsupported | None = None
     fingerprint: str = ""
     bound_settings: tuple[tuple[str, int], ...] = ()
+    plan: Plan | None = None
 
     @property
     def impact(self) -> Impact:
@@ -78,6 +82,13 @@ class Unsupported:
     message: str
     hint: str = ""
     position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Names of a text that the catalog does not have: load it again, and read the text again."""
+
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,13 @@ from typing import Final
 
 import structlog
 
-from vestibule.analysis.sql import exchange, parser
-from vestibule.analysis.sql.catalog import Catalog
+from vestibule.analysis.sql import parser
+from vestibule.gate import exchange
+from vestibule.gate.reading import Knowledge
 from vestibule.model.errors import ConfigurationError
-from vestibule.model.statement import Parsed, Unsupported
+from vestibule.model.statement import Parsed, Unknown, Unsupported
 from vestibule.server import parser_child
-from vestibule.server.parser_child import CATALOG, HEADER, READY, TEXT
+from vestibule.server.parser_child import HEADER, KNOWLEDGE, READY, TEXT
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +68,7 @@ class ParserProcess:
         self._process: Process | None = None
         self._version: str | None = None
 
-    async def analyse(self, text: bytes, catalog: Catalog) -> Parsed | Unsupported:
+    async def analyse(self, text: bytes, knowledge: Knowledge) -> Parsed | Unsupported | Unknown:
         """Say what `text` does, or why it never travels."""
         problem = parser.refuse(text)
         if problem is not None:
@@ -83,7 +84,7 @@ class ParserProcess:
         finally:
             self._waiting -= len(text)
         try:
-            return await self._ask(text, catalog)
+            return await self._ask(text, knowledge)
         finally:
             self._turn.release()
 
@@ -92,7 +93,7 @@ class ParserProcess:
         async with self._turn:
             await self._end()
 
-    async def _ask(self, text: bytes, catalog: Catalog) -> Parsed | Unsupported:
+    async def _ask(self, text: bytes, knowledge: Knowledge) -> Parsed | Unsupported | Unknown:
         """Ask the process, and end it unless it answers: what it would say later is nobody's answer."""
         is_answered = False
         try:
@@ -100,7 +101,7 @@ class ParserProcess:
                 async with asyncio.timeout(STARTING):
                     await self._start()
             async with asyncio.timeout(self._seconds):
-                answer = await self._exchange(text, catalog)
+                answer = await self._exchange(text, knowledge)
             is_answered = True
             return answer
         except (OSError, EOFError, exchange.Garbled, TimeoutError) as error:
@@ -110,12 +111,12 @@ class ParserProcess:
             if not is_answered:
                 await self._end()
 
-    async def _exchange(self, text: bytes, catalog: Catalog) -> Parsed | Unsupported:
+    async def _exchange(self, text: bytes, knowledge: Knowledge) -> Parsed | Unsupported | Unknown:
         source, sink = self._pipes()
-        if self._version != catalog.version:
-            data = exchange.encode_catalog(catalog)
-            sink.writelines((HEADER.pack(len(data), CATALOG), data))
-            self._version = catalog.version
+        if self._version != knowledge.version:
+            data = exchange.encode_knowledge(knowledge)
+            sink.writelines((HEADER.pack(len(data), KNOWLEDGE), data))
+            self._version = knowledge.version
         sink.writelines((HEADER.pack(len(text), TEXT), text))
         await sink.drain()
         length, _ = HEADER.unpack(await source.readexactly(HEADER.size))

@@ -59,7 +59,7 @@ from vestibule.model.event import (
 )
 from vestibule.model.identity import Identity, Refusal
 from vestibule.model.record import Kind, Record
-from vestibule.model.statement import Parsed, Unsupported
+from vestibule.model.statement import Parsed, Unknown, Unsupported
 from vestibule.model.target import Target
 from vestibule.protocols.base import Conversation, Relay
 from vestibule.server.alarm import Alarm
@@ -345,9 +345,9 @@ class Driver:
             self._deliver(Analysed(await self._analysed(self._analyses.popleft())))
         self._analysing = False
 
-    async def _analysed(self, asked: Analyse) -> Parsed | Unsupported:
+    async def _analysed(self, asked: Analyse) -> Parsed | Unsupported | Unknown:
         try:
-            return await self._services.analyst.analyse(asked.text, asked.catalog)
+            return await self._services.analyst.analyse(asked.text, asked.knowledge)
         except Exception as error:  # noqa: BLE001 - a text that is not understood never travels
             log.error("analysis_failed", session=str(self.conversation.session), error=type(error).__name__)
         return Unsupported("54000", "vestibule: the statement could not be analysed")

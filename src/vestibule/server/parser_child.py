@@ -6,7 +6,7 @@ Reads frames from standard input and answers each text on standard output, until
 2. It has a deep stack: the parser recurses as deep as the text makes it.
 3. It dies with its parent, writes no file and no core, and has nothing of the parent's environment.
 
-A frame is `u32be length`, one letter and the payload: `C` a catalog, which has no answer, and `T` a text or its answer.
+A frame is `u32be length`, one letter and the payload: `K` knowledge, which has no answer, and `T` a text or its answer.
 The first frame out is an empty `R`: ready, so that the time a process takes to start is not taken from a text.
 """
 
@@ -23,15 +23,16 @@ import sys
 import threading
 from typing import BinaryIO, Final
 
-from vestibule.analysis.sql import exchange, parser
-from vestibule.analysis.sql.analyse import analyse
+from vestibule.analysis.sql import parser
 from vestibule.analysis.sql.catalog import Catalog
-from vestibule.model.statement import Parsed, Unsupported
+from vestibule.gate import exchange
+from vestibule.gate.reading import Knowledge, read
+from vestibule.model.statement import Parsed, Unknown, Unsupported
 
 #: The deepest chain of 2 MiB takes 140 MB of stack [measured].
 STACK: Final = 256 << 20
 HEADER: Final = struct.Struct(">IB")
-CATALOG, TEXT, READY = b"CTR"
+KNOWLEDGE, TEXT, READY = b"KTR"
 
 _SET_PDEATHSIG, _SET_DUMPABLE, _SET_NO_NEW_PRIVS = 1, 4, 38
 
@@ -61,7 +62,7 @@ def allow(seconds: int) -> None:
 
 def serve(source: BinaryIO, sink: BinaryIO, seconds: int) -> None:
     """Answer texts until the source ends."""
-    catalog = Catalog()
+    knowledge = Knowledge(Catalog())
     sink.write(HEADER.pack(0, READY))
     sink.flush()
     while True:
@@ -70,19 +71,19 @@ def serve(source: BinaryIO, sink: BinaryIO, seconds: int) -> None:
             return
         length, kind = HEADER.unpack(head)
         payload = source.read(length)
-        if kind == CATALOG:
-            catalog = exchange.decode_catalog(payload)
+        if kind == KNOWLEDGE:
+            knowledge = exchange.decode_knowledge(payload)
             continue
         allow(seconds)
-        answer = exchange.encode_answer(understand(payload, catalog))
+        answer = exchange.encode_answer(understand(payload, knowledge))
         sink.write(HEADER.pack(len(answer), TEXT) + answer)
         sink.flush()
 
 
-def understand(text: bytes, catalog: Catalog) -> Parsed | Unsupported:
-    """Analyse a text, or say that there is no memory for it."""
+def understand(text: bytes, knowledge: Knowledge) -> Parsed | Unsupported | Unknown:
+    """Read a text, or say that there is no memory for it."""
     try:
-        return analyse(text, catalog)
+        return read(text, knowledge)
     except MemoryError:
         return parser.TOO_DEEP
 

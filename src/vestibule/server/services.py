@@ -11,7 +11,7 @@ from vestibule.model.event import Admission, Sought, Spent
 from vestibule.model.identity import Identity, Refusal
 from vestibule.model.names import TargetName
 from vestibule.model.record import Record, Written
-from vestibule.model.statement import Parsed, Unsupported
+from vestibule.model.statement import Parsed, Unknown, Unsupported
 from vestibule.protocols.base import Conversation
 from vestibule.server.clock import Clock
 from vestibule.server.commits import Commits
@@ -32,7 +32,7 @@ class Prover(Protocol):
 class Analyst(Protocol):
     """Analyses texts that are too large for the pump."""
 
-    async def analyse(self, text: bytes, catalog: Any) -> Parsed | Unsupported:  # noqa: ANN401 - the protocol's own
+    async def analyse(self, text: bytes, catalog: Any) -> Parsed | Unsupported | Unknown:  # noqa: ANN401 - the protocol's own
         """Analyse `text` with the catalog that its relay gave."""
         ...
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support.analysed import does, only, parsed, worst
 from tests.support.texts import DEEP, deep
 from vestibule.analysis.sql import analyse as module
-from vestibule.analysis.sql.analyse import Analyst, analyse, small
+from vestibule.analysis.sql.analyse import analyse, small
 from vestibule.analysis.sql.catalog import Catalog
 from vestibule.model.statement import Analysis, Impact, Operation, Parsed, Span, Unsupported
 
@@ -295,56 +295,6 @@ def test_an_answer_is_not_larger_than_its_limits() -> None:
     assert wide.code == "54001"
 
 
-def test_an_analyst_answers_again_without_parsing_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    analyst = Analyst()
-    first = analyst.analyse(b"SELECT 1", EMPTY)
-    monkeypatch.setattr(module.parser, "parse", lambda text: pytest.fail("parsed again"))
-
-    assert analyst.analyse(bytes(bytearray(b"SELECT 1")), EMPTY) is first
-
-
-def test_an_analyst_tells_texts_and_catalogs_apart() -> None:
-    analyst = Analyst()
-    own = Catalog(user_functions=frozenset({"lower"}), version="2")
-
-    assert analyst.analyse(b"SELECT lower('x')", EMPTY) == analyse(b"SELECT lower('x')", EMPTY)
-    assert analyst.analyse(b"SELECT lower('x')", own) == analyse(b"SELECT lower('x')", own)
-    assert analyst.analyse(b"SELECT lower('y')", own) == analyse(b"SELECT lower('y')", own)
-    assert analyst.analyse(b"SELECT lower('x')", EMPTY) == analyse(b"SELECT lower('x')", EMPTY)
-
-
-def test_an_analyst_forgets_what_was_asked_longest_ago(monkeypatch: pytest.MonkeyPatch) -> None:
-    analyst = Analyst(limit=4_500)
-    texts = [b"SELECT %d" % at for at in range(3)]
-    answers = [analyst.analyse(text, EMPTY) for text in texts]
-
-    assert analyst.analyse(texts[0], EMPTY) is answers[0]
-    analyst.analyse(b"SELECT 3", EMPTY)
-
-    assert analyst.analyse(texts[0], EMPTY) is answers[0]
-    assert analyst.analyse(texts[1], EMPTY) is not answers[1]
-
-
-def test_an_analyst_does_not_keep_what_is_larger_than_its_room() -> None:
-    analyst = Analyst(limit=5_000)
-    kept = analyst.analyse(b"SELECT 1", EMPTY)
-
-    analyst.analyse(b"SELECT '" + b"x" * 6_000 + b"'", EMPTY)
-
-    assert analyst.analyse(b"SELECT 1", EMPTY) is kept
-
-
 def test_small_texts_are_those_of_the_parser() -> None:
     assert small(b"SELECT 1")
     assert not small(b"x" * (32 * 1024 + 1))
-
-
-def test_sessions_with_targets_alike_share_one_catalog_and_few_are_kept() -> None:
-    analyst = Analyst()
-    first = Catalog(version="1", user_functions=frozenset({"f"}))
-    assert analyst.shared(first) is first
-    assert analyst.shared(Catalog(version="1", user_functions=frozenset({"f"}))) is first
-    for number in range(2, 100):
-        analyst.shared(Catalog(version=str(number)))
-    again = Catalog(version="1")
-    assert analyst.shared(again) is again

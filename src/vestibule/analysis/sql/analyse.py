@@ -4,13 +4,12 @@
    nothing: a tree of a form that is not expected is a statement that is not understood.
 2. What a text creates, its later statements no longer take for built in.
 3. An answer is never much larger than the text: statements, operations and literals have limits.
-4. `Analyst` remembers answers by the exact text and the catalog's version, within a number of bytes; and catalogs.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -21,13 +20,10 @@ from vestibule.analysis.sql.parser import Node, small
 from vestibule.analysis.sql.visit import NOWHERE, Visit
 from vestibule.model.statement import Analysis, Impact, Operation, Parsed, Span, Unsupported
 
-__all__ = ["Analyst", "analyse", "small"]
+__all__ = ["analyse", "analyse_trees", "small"]
 
 STATEMENTS: Final = 4_096
 OPERATIONS: Final = 4_096
-REMEMBERED: Final = 64 << 20
-#: Catalogs that a process keeps for the next session.
-CATALOGS: Final = 64
 
 _PARTS: Final = "Send it in parts."
 _UNEXPECTED: Final = (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError)
@@ -39,8 +35,11 @@ _CALLING: Final = frozenset({"call", "cast", "unknown"})
 def analyse(text: bytes, catalog: Catalog) -> Parsed | Unsupported:
     """Say what each statement of `text` does, or why the text never travels."""
     trees = parser.parse(text)
-    if isinstance(trees, Unsupported):
-        return trees
+    return trees if isinstance(trees, Unsupported) else analyse_trees(trees, text, catalog)
+
+
+def analyse_trees(trees: Sequence[Node], text: bytes, catalog: Catalog) -> Parsed | Unsupported:
+    """The same for a text that was parsed already, as whoever else looks into the trees has done."""
     if len(trees) > STATEMENTS:
         return Unsupported("54000", f"vestibule: a text of more than {STATEMENTS} statements is too long", _PARTS)
     spans = parser.literals(text)
@@ -107,51 +106,3 @@ def _between(spans: tuple[Span, ...], start: int, end: int) -> tuple[Span, ...]:
         span if start <= span.start and span.end <= end else Span(max(span.start, start), min(span.end, end))
         for span in spans[first:last]
     )
-
-
-class Analyst:
-    """Analyses texts, and remembers the answers to those it saw last."""
-
-    def __init__(self, limit: int = REMEMBERED) -> None:
-        """Remember about `limit` bytes of texts and answers."""
-        self._limit = limit
-        self._size = 0
-        self._catalogs: dict[str, Catalog] = {}
-        self._known: OrderedDict[tuple[str, bytes], tuple[Parsed | Unsupported, int]] = OrderedDict()
-
-    def shared(self, catalog: Catalog) -> Catalog:
-        """Give the one catalog that all sessions with targets like this one hold: it may have thousands of names."""
-        kept = self._catalogs.pop(catalog.version, catalog)
-        self._catalogs[catalog.version] = kept
-        if len(self._catalogs) > CATALOGS:
-            del self._catalogs[next(iter(self._catalogs))]
-        return kept
-
-    def analyse(self, text: bytes, catalog: Catalog) -> Parsed | Unsupported:
-        """Say what `text` does to a target with this catalog."""
-        key = (catalog.version, text)
-        known = self._known.get(key)
-        if known is not None:
-            self._known.move_to_end(key)
-            return known[0]
-        result = analyse(text, catalog)
-        self._remember(key, result)
-        return result
-
-    def _remember(self, key: tuple[str, bytes], result: Parsed | Unsupported) -> None:
-        size = _weight(key[1], result)
-        if size > self._limit:
-            return
-        self._known[key] = (result, size)
-        self._size += size
-        while self._size > self._limit:
-            self._size -= self._known.popitem(last=False)[1][1]
-
-
-def _weight(text: bytes, result: Parsed | Unsupported) -> int:
-    """Estimate what a remembered answer takes, in bytes."""
-    size = len(text) + 500
-    if isinstance(result, Parsed):
-        for analysis in result.statements:
-            size += 500 + 250 * len(analysis.operations) + 120 * len(analysis.literals)
-    return size

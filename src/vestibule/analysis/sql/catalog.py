@@ -2,7 +2,7 @@
 
 The gateway sends `QUERY` over its own connection when a session starts, and again after a statement that may have
 changed the answer; `catalog` makes a value of the rows. Two targets that answer alike have the same `version`. The
-search path of the session that asks is in the answer, and is no part of the catalog.
+search path of the session that asks and its temporary relations are in the answer, and no part of the catalog.
 """
 
 from __future__ import annotations
@@ -113,6 +113,11 @@ JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) coded.type
 JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
 UNION ALL
 SELECT 'session', 'search_path', pg_catalog.current_setting('search_path'), '', '', ''
+UNION ALL
+SELECT 'session', 'temporary', c.relname, c.oid::pg_catalog.text, '', ''
+FROM pg_catalog.pg_class c
+WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()
+  AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p,v,f,S,c}'::pg_catalog."char"[])
 """.strip()
 
 #: Languages whose code runs no SQL that somebody could have written into the target.
@@ -144,6 +149,11 @@ def catalog(rows: Iterable[Sequence[str]], registered: Iterable[str] = ()) -> Ca
 def search_path(rows: Iterable[Sequence[str]]) -> str:
     """Give the search path that is in force in the session that asked, from the rows of `QUERY`."""
     return next((row[2] for row in rows if row[:2] == ("session", "search_path")), "")
+
+
+def temporaries(rows: Iterable[Sequence[str]]) -> dict[str, int]:
+    """Give the temporary relations of the session that asked, with their numbers, from the rows of `QUERY`."""
+    return {row[2]: int(row[3]) for row in rows if row[:2] == ("session", "temporary")}
 
 
 def _vouched(registered: Iterable[str], functions: Iterable[Sequence[str]]) -> frozenset[str]:

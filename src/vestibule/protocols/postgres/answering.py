@@ -4,16 +4,22 @@
    or lies.
 2. Rows belong to the statement whose Execute or Query is at the head, and are judged by that one's description.
 3. Notices, parameter changes and notifications may come at any point.
+4. Where columns are masked, an answer is held against its plan before a row of it passes; rows leave the reader masked.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
+from vestibule.masking.diagnostics import reduced
+from vestibule.masking.layout import Fault, Field, layout
+from vestibule.masking.steps import RowMask, row_mask
 from vestibule.model.errors import TargetProtocolError
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import decode_backend, encode
 from vestibule.protocols.postgres.frames import Copied, Frame, Rows
+from vestibule.protocols.postgres.learning import Learned, Surveyed
 from vestibule.protocols.postgres.owed import Answer, Owed, Running, Shape
 from vestibule.protocols.postgres.session import Session
 from vestibule.protocols.postgres.states import State
@@ -62,7 +68,9 @@ class Answering:
         session = self._session
         session.target.feed(data)
         while not session.is_over:
-            session.target.columns = self._columns()
+            shape = self._shape()
+            session.target.columns = None if shape is None else shape.columns
+            session.target.layout = None if shape is None else shape.mask
             item = session.target.next()
             if item is None:
                 break
@@ -74,14 +82,14 @@ class Answering:
                 case Frame():
                     self._message(decode_backend(item.type, item.body))
 
-    def _columns(self) -> int | None:
-        """How many columns a row would have now, None where none may come."""
+    def _shape(self) -> Shape | None:
+        """What a row would be like now, None where none may come."""
         head = self._session.owed[0] if self._session.owed else None
         if head is not None and head.learning is not None:
-            return head.learning.columns
-        if head is None or head.shape is None or head.answer not in (Answer.EXECUTE, Answer.QUERY):
+            return Shape(True, head.learning.columns)
+        if head is None or head.answer not in (Answer.EXECUTE, Answer.QUERY):
             return None
-        return head.shape.columns
+        return head.shape
 
     # --- data --------------------------------------------------------------------------------------------------------
 
@@ -91,6 +99,7 @@ class Answering:
             learning.take_rows(item)
             return
         self._disclose(item.data, item.count)
+        self._session.gate.counts.values_masked += item.masked
         self._session.is_mid_message = not item.complete
 
     def _copied(self, item: Copied) -> None:
@@ -113,8 +122,12 @@ class Answering:
         if self._learn(message):
             return
         match message:
-            case pg.NoticeResponse() | pg.NotificationResponse():
-                self._session.tell_client(encode(message))
+            case pg.NoticeResponse():
+                self._notice(message)
+            case pg.NotificationResponse():
+                # Somebody else chose its words, whom no mask binds.
+                shown = replace(message, payload="") if self._session.known.is_masked else message
+                self._session.tell_client(encode(shown))
             case pg.ParameterStatus():
                 self._parameter_status(message)
             case pg.ErrorResponse():
@@ -139,6 +152,17 @@ class Answering:
             case _:
                 raise TargetProtocolError(f"unexpected target message {type(message).__name__}")
 
+    def _notice(self, message: pg.NoticeResponse) -> None:
+        session = self._session
+        head = session.owed[0] if session.owed else None
+        is_reduced = session.known.is_masked and (head is None or head.is_reduced)
+        fields = self._reduced(message.fields) if is_reduced else message.fields
+        session.tell_client(encode(pg.NoticeResponse(fields)))
+
+    def _reduced(self, fields: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        """Leave out of an error or notice what may quote masked values."""
+        return tuple(reduced(dict(fields), self._session.known.constraints).items())
+
     def _learn(self, message: pg.BackendMessage) -> bool:
         """Take what answers the gateway's own question; what may come at any point does not."""
         session = self._session
@@ -147,12 +171,20 @@ class Answering:
             return False
         if isinstance(message, pg.ErrorResponse) and _is_fatal(message):
             return False
-        learned = learning.take(message)
-        if learned is not None:
-            session.owed.popleft()
-            session.catalog = session.analyst.shared(learned.catalog)
-            session.gate.note_search_path(learned.search_path)
+        match learning.take(message):
+            case Learned() as learned:
+                session.owed.popleft()
+                session.known.learn(replace(learned, catalog=session.reader.shared(learned.catalog)))
+            case Surveyed() as surveyed:
+                session.owed.popleft()
+                self._survey(surveyed)
         return True
+
+    def _survey(self, surveyed: Surveyed) -> None:
+        try:
+            self._session.known.survey(surveyed, self._session.now)
+        except ValueError:
+            raise TargetProtocolError("a snapshot of the relations that cannot be") from None
 
     def _parameter_status(self, message: pg.ParameterStatus) -> None:
         if PINNED.get(message.name, message.value) != message.value:
@@ -180,13 +212,40 @@ class Answering:
     def _row_description(self, message: pg.RowDescription) -> None:
         owed = self._head(type(message))
         if owed.answer is Answer.QUERY:
-            owed.shape = Shape(True, len(message.fields))
+            owed.shape = Shape(True, len(message.fields), self._mask(message, owed))
             self._running().result = self._session.gate.result()
         else:
             self._pop(Answer.DESCRIBE, message)
             if owed.shape is not None:
-                owed.shape.columns = len(message.fields)
+                owed.shape.columns, owed.shape.mask = len(message.fields), self._mask(message, owed)
         self._pass(message, owed)
+
+    def _mask(self, message: pg.RowDescription, owed: Owed) -> RowMask | None:
+        """Hold what the target says of its answer against what was decided; a difference ends the session."""
+        known = self._session.known
+        sensitive = known.sensitive
+        if sensitive is None:
+            return None
+        if owed.plan is None:
+            raise TargetProtocolError("an answer that nobody has decided about")
+        own = known.temporary_numbers
+        fields = [
+            # What a session has made itself, of clean columns, is of no relation that others know.
+            Field(each.name, 0 if each.table in own else each.table, each.column, each.type, each.format)
+            for each in message.fields
+        ]
+        found = layout(owed.plan, fields, sensitive)
+        if isinstance(found, Fault):
+            raise TargetProtocolError(found.reason)
+        if found.is_stale:
+            known.lacks()
+        if found.is_clear:
+            return None
+        transforms = [None if column is None else column.transform for column in found.columns]
+        types, formats, lengths = zip(
+            *[(each.type, each.format, each.modifier) for each in message.fields], strict=True
+        )
+        return row_mask(transforms, types, formats, lengths)
 
     def _command_complete(self, message: pg.CommandComplete | pg.EmptyQueryResponse) -> None:
         session = self._session
@@ -201,6 +260,7 @@ class Answering:
         if owed.answer is Answer.QUERY:
             # A COPY from the client may follow among the Query's other statements.
             owed.shape = None
+            owed.place += 1
         else:
             session.owed.popleft()
             session.complete(running, "ok")
@@ -271,6 +331,8 @@ class Answering:
             session.end("target_closed", "", fault=f"the target ended the session: {message.text('C')}")
             return
         owed = self._head(type(message))
+        if owed.is_reduced:
+            message = pg.ErrorResponse(self._reduced(message.fields))
         error = (message.text("C"), message.text("M"))
         match owed.answer:
             case Answer.POISON:

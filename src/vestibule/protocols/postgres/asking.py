@@ -18,7 +18,7 @@ from vestibule.model.decision import Deny, Hold
 from vestibule.model.effect import Pause, Resume
 from vestibule.model.errors import ClientProtocolError
 from vestibule.model.event import Side
-from vestibule.model.statement import Analysis, Parameter, Parsed, Statement, Unsupported
+from vestibule.model.statement import Analysis, Parameter, Parsed, Statement, Unknown, Unsupported
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import decode_frontend, encode
 from vestibule.protocols.postgres.errors import refusal
@@ -77,7 +77,7 @@ class Asking:
         self._session.client.feed(data)
         self.advance()
 
-    def analysed(self, result: Parsed | Unsupported) -> None:
+    def analysed(self, result: Parsed | Unsupported | Unknown) -> None:
         """Take the analysis of a large text."""
         self._understanding.analysed(result)
         self.advance()
@@ -193,7 +193,8 @@ class Asking:
         running = Running(decided)
         self._understanding.note(running, message.text, analyses)
         session.tell_target(encode(message), decided.permit)
-        owed = Owed(Answer.QUERY, session.segment, running, copies=copies(analyses))
+        plans = tuple(analysis.plan for analysis in analyses)
+        owed = Owed(Answer.QUERY, session.segment, running, copies=copies(analyses), plans=plans)
         session.owe(owed)
         session.may_copy = owed if owed.copies else None
         # A Query ends what the unnamed statement meant, and the unnamed portal is the Query's own from here on.
@@ -216,7 +217,7 @@ class Asking:
         understanding = self._understanding
         analyses = understanding.read(message.text)
         resolved = analyses if isinstance(analyses, Unsupported) else understanding.resolve(analyses, is_run=False)
-        resolved = judge_types(message.types, session.catalog) or resolved
+        resolved = judge_types(message.types, session.known.catalog) or resolved
         understanding.settle()
         if isinstance(resolved, Unsupported) or isinstance(analyses, Unsupported):
             decided = self._refuse_text(message.text, resolved if isinstance(resolved, Unsupported) else TOO_MANY)
@@ -228,7 +229,7 @@ class Asking:
             return
         prepared = understanding.prepared(message.text, analyses, message.types)
         change = session.prepared.offer(message.name, prepared, session.segment)
-        session.owe(Owed(Answer.PARSE, session.segment, change=change))
+        session.owe(Owed(Answer.PARSE, session.segment, change=change, plans=prepared.plans))
         self._forward(message)
 
     def _bind(self, message: pg.Bind) -> None:
@@ -244,13 +245,15 @@ class Asking:
         if decided is None or decided.permit is None:
             return
         running = Running(decided)
-        shape = prepared.shape if prepared.shape.is_asked else Shape()
+        # A statement's own description says nothing of formats, which masks depend on.
+        shape = prepared.shape if prepared.shape.is_asked and not session.known.is_masked else Shape()
         meaning = self._understanding.meaning(prepared.analyses)
         portal = Portal(prepared, message, running, shape, session.gate.gate.policy, meaning)
         replaced = session.portals.current(message.portal)
         change = session.portals.offer(message.portal, portal, session.segment)
         closing = replaced.value.running if replaced is not None and replaced.value is not None else None
-        session.owe(Owed(Answer.BIND, session.segment, running, change=change, closing=closing))
+        plans = prepared.plans
+        session.owe(Owed(Answer.BIND, session.segment, running, change=change, closing=closing, plans=plans))
         session.tell_target(encode(message), decided.permit)
         session.is_unsynced = True
 
@@ -332,7 +335,8 @@ class Asking:
             return
         shape.is_asked = True
         of = prepared if message.kind == "S" else None
-        session.owe(Owed(Answer.DESCRIBE, session.segment, prepared=of, shape=shape))
+        plans = () if prepared is None else prepared.plans
+        session.owe(Owed(Answer.DESCRIBE, session.segment, prepared=of, shape=shape, plans=plans))
         self._forward(message)
 
     def _execute(self, message: pg.Execute) -> None:
@@ -345,7 +349,8 @@ class Asking:
             return
         self._describe_first(message.portal, portal)
         copying = copies(portal.prepared.analyses)
-        owed = Owed(Answer.EXECUTE, session.segment, portal.running, shape=portal.shape, copies=copying)
+        plans = portal.prepared.plans
+        owed = Owed(Answer.EXECUTE, session.segment, portal.running, shape=portal.shape, copies=copying, plans=plans)
         session.owe(owed)
         session.may_copy = owed if owed.copies else None
         if not portal.prepared.is_inside:
@@ -372,7 +377,9 @@ class Asking:
         """Ask for the shape of a portal that the client did not describe: rows are judged by it."""
         if not portal.shape.is_asked:
             portal.shape.is_asked = True
-            self._session.owe(Owed(Answer.DESCRIBE, self._session.segment, shape=portal.shape, is_visible=False))
+            plans = portal.prepared.plans
+            owed = Owed(Answer.DESCRIBE, self._session.segment, shape=portal.shape, is_visible=False, plans=plans)
+            self._session.owe(owed)
             self._forward(pg.Describe("P", name))
 
     def _close(self, message: pg.Close) -> None:

@@ -1,17 +1,18 @@
-"""The gateway's own question to a target: which functions, operators and types it has of its own.
+"""The gateway's own questions to a target: what it has of its own, and where columns are masked, all its relations.
 
-It is asked when a session begins, and again before the next statement once the session has changed the answer. It is
-the only statement that the gateway invents; its answer is never shown to the client.
+They are asked when a session begins, and again before the next statement once the answer may have changed. They are
+the only statements that the gateway invents; their answers are never shown to the client.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final
 
-from vestibule.analysis.sql.catalog import QUERY, Catalog, catalog, search_path
+from vestibule.analysis.sql.catalog import QUERY, Catalog, catalog, search_path, temporaries
+from vestibule.masking.catalog import QUERY as SNAPSHOT
 from vestibule.model.errors import TargetProtocolError
 from vestibule.model.target import Target
 from vestibule.protocols.postgres import messages as pg
@@ -19,8 +20,14 @@ from vestibule.protocols.postgres.codec import encode
 from vestibule.protocols.postgres.frames import Rows
 
 QUESTION: Final = encode(pg.Query(QUERY.encode()))
+SURVEY: Final = encode(pg.Query(SNAPSHOT.encode()))
+#: The same inside a transaction, whose settings the question changes for itself.
+SURVEY_IN_TRANSACTION: Final = encode(
+    pg.Query(f"SAVEPOINT vestibule; {SNAPSHOT}; ROLLBACK TO vestibule; RELEASE vestibule".encode())
+)
 #: A target's answer is bounded like anything else that it says.
 ANSWER_BYTES: Final = 8 << 20
+SURVEY_BYTES: Final = 64 << 20
 
 _length = Struct("!i").unpack_from
 _row_head = Struct("!BIH").unpack_from
@@ -32,13 +39,24 @@ class Learned:
 
     catalog: Catalog
     search_path: str
+    #: Its temporary relations and their numbers.
+    temporaries: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """The rows of a snapshot of all relations."""
+
+    rows: Sequence[tuple[str, ...]]
 
 
 class Learning:
     """One answer, as it arrives; `columns` judges its rows."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, is_survey: bool = False) -> None:
         self._target = target
+        self._is_survey = is_survey
+        self._limit = SURVEY_BYTES if is_survey else ANSWER_BYTES
         self._rows: list[tuple[str, ...]] = []
         self._bytes = 0
         self.columns: int | None = None
@@ -46,11 +64,11 @@ class Learning:
     def take_rows(self, item: Rows) -> None:
         """Take whole rows."""
         self._bytes += len(item.data)
-        if not item.complete or self._bytes > ANSWER_BYTES:
+        if not item.complete or self._bytes > self._limit:
             raise TargetProtocolError("an answer about the catalog that cannot be")
         self._rows.extend(_rows(item.data))
 
-    def take(self, message: pg.BackendMessage) -> Learned | None:
+    def take(self, message: pg.BackendMessage) -> Learned | Surveyed | None:
         """Take a message; the last one gives what was asked."""
         match message:
             case pg.RowDescription(fields=fields):
@@ -58,8 +76,10 @@ class Learning:
             case pg.CommandComplete():
                 self.columns = None
             case pg.ReadyForQuery():
+                if self._is_survey:
+                    return Surveyed(self._rows)
                 known = catalog(self._rows, (function.name for function in self._target.functions))
-                return Learned(known, search_path(self._rows))
+                return Learned(known, search_path(self._rows), temporaries(self._rows))
             case _:
                 raise TargetProtocolError(f"the catalog could not be read: {type(message).__name__}")
         return None

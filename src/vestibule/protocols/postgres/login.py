@@ -8,14 +8,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
-from vestibule.analysis.sql.analyse import Analyst
-from vestibule.analysis.sql.catalog import Catalog
 from vestibule.gate.gate import Gate
 from vestibule.gate.permit import OPENED, session_permit
+from vestibule.gate.reading import Reader
 from vestibule.gate.session import SessionGate
 from vestibule.model.decision import Permit
 from vestibule.model.effect import Close, Dial, Effect, Opened, Persist, Prove, Send, Wake
@@ -32,7 +31,8 @@ from vestibule.protocols.postgres.authentication import LoggedIn
 from vestibule.protocols.postgres.authentication import Login as TargetLogin
 from vestibule.protocols.postgres.codec import decode_backend, decode_first, decode_frontend, encode, password
 from vestibule.protocols.postgres.frames import TARGET, UNPROVEN, Frame, FrameReader, Rows, client_limits
-from vestibule.protocols.postgres.learning import QUESTION, Learning
+from vestibule.protocols.postgres.knowing import Knowing
+from vestibule.protocols.postgres.learning import QUESTION, Learned, Learning
 from vestibule.protocols.postgres.scram import SaltedPasswords
 from vestibule.protocols.postgres.session import Session
 from vestibule.protocols.postgres.startup import Startup, read_startup, target_startup
@@ -62,7 +62,7 @@ class Surroundings:
     """What all conversations of a data process share."""
 
     gate: Gate
-    analyst: Analyst
+    reader: Reader
     salted: SaltedPasswords
     bind_limit: int = 64 << 20
 
@@ -311,9 +311,9 @@ class Login:
             return
         learned = learning.take(message)
         self.target.columns = learning.columns
-        if learned is not None:
+        if isinstance(learned, Learned):
             self.gate.note_search_path(learned.search_path)
-            self._begin(learned.catalog)
+            self._begin(learned)
 
     @property
     def _learning(self) -> Learning:
@@ -321,15 +321,14 @@ class Login:
             raise TargetProtocolError("rows in log-in")
         return self._at_target.learning
 
-    def _begin(self, catalog: Catalog) -> None:
+    def _begin(self, learned: Learned) -> None:
         """Let the client in."""
         reached, conversation = self._at_target, self._conversation
         self.client.limits = client_limits(self._around.bind_limit)
         poison = "vestibule_" + hashlib.sha256(b"poison" + conversation.seed).hexdigest()[:16]
-        analyst = self._around.analyst
-        self.session = session = Session(
-            self.gate, analyst, analyst.shared(catalog), self.client, self.target, poison, reached.cancel
-        )
+        reader = self._around.reader
+        known = Knowing(self.gate, replace(learned, catalog=reader.shared(learned.catalog)))
+        self.session = session = Session(self.gate, reader, known, self.client, self.target, poison, reached.cancel)
         session.now = session.last_asked_at = self.now
         key = conversation.cancel_key
         settings = [encode(pg.ParameterStatus(*pair)) for pair in reached.settings.items() if pair[0] in REPORTED]

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from vestibule.gate.session import Decided, Finished, Outcome, Result
+from vestibule.masking.steps import RowMask
+from vestibule.model.plan import Plan
 from vestibule.model.statement import Analysis
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.learning import Learning
@@ -33,10 +35,12 @@ class Answer(Enum):
 
 @dataclass(slots=True, eq=False)
 class Shape:
-    """The rows of a statement or portal: how many columns, once a Describe has been answered."""
+    """The rows of a statement or portal: how many columns and how masked, once a Describe has been answered."""
 
     is_asked: bool = False
     columns: int | None = None
+    #: How the columns are masked, where any is.
+    mask: RowMask | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +57,11 @@ class Prepared:
     declared: tuple[int, ...] = ()
     #: The text is a PREPARE or DECLARE, and what the name runs is the statement inside it.
     is_inside: bool = False
+
+    @property
+    def plans(self) -> tuple[Plan | None, ...]:
+        """What the answers of its statements may show."""
+        return tuple(analysis.plan for analysis in self.analyses)
 
     @property
     def weight(self) -> int:
@@ -164,6 +173,19 @@ class Owed:
     is_visible: bool = True
     #: Something unsynced was sent before it.
     is_behind: bool = False
+    #: What the answers of the statements in it may show; and which of them is being answered.
+    plans: tuple[Plan | None, ...] = ()
+    place: int = 0
+
+    @property
+    def plan(self) -> Plan | None:
+        """What the answer that comes now may show; where there is a plan for none, nothing is masked."""
+        return self.plans[self.place] if self.place < len(self.plans) else None
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether errors and notices may quote what is masked."""
+        return any(plan is not None and plan.is_reduced for plan in self.plans)
 
     def withdraw(self) -> None:
         """The target will not answer: undo what the message would have changed."""

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from vestibule.analysis.sql.analyse import Analyst
-from vestibule.analysis.sql.catalog import Catalog
 from vestibule.gate.approvals import Held
 from vestibule.gate.permit import refusal_permit, session_permit
+from vestibule.gate.reading import Reader
 from vestibule.gate.records import Shown
 from vestibule.gate.session import Cause, Decided, Outcome, SessionGate
 from vestibule.model import wording
@@ -30,7 +29,8 @@ from vestibule.protocols.postgres.codec import encode
 from vestibule.protocols.postgres.errors import ended, refusal, refusal_of
 from vestibule.protocols.postgres.frames import FrameReader
 from vestibule.protocols.postgres.holding import Holding
-from vestibule.protocols.postgres.learning import QUESTION, Learning
+from vestibule.protocols.postgres.knowing import Knowing
+from vestibule.protocols.postgres.learning import QUESTION, SURVEY, SURVEY_IN_TRANSACTION, Learning
 from vestibule.protocols.postgres.names import Names
 from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Running
 from vestibule.protocols.postgres.states import State
@@ -53,14 +53,14 @@ class Session:
     def __init__(
         self,
         gate: SessionGate,
-        analyst: Analyst,
-        catalog: Catalog,
+        reader: Reader,
+        known: Knowing,
         client: FrameReader,
         target: FrameReader,
         poison: str,
         cancel: bytes,
     ) -> None:
-        self.gate, self.analyst, self.catalog = gate, analyst, catalog
+        self.gate, self.reader, self.known = gate, reader, known
         self.client, self.target = client, target
         self.now = Instant(0)
         self.effects: list[Effect] = []
@@ -70,12 +70,6 @@ class Session:
         #: SQL-level cursors. They outlive transactions when declared WITH HOLD, so they go only when they are closed;
         #: of one that the target has dropped since, it says itself that it does not exist.
         self.cursors: Names[Portal] = Names(PORTAL_LIMIT, PREPARED_BYTES, lambda portal: portal.prepared.weight)
-        #: The session may have changed what the catalog says: it is asked again before the next statement.
-        self.is_catalog_stale = False
-        self.has_changed_catalog = False
-        #: The same of the search path, which only what people approve depends on.
-        self.is_path_stale = False
-        self.has_changed_path = False
         self.segment = 0
         self.status: pg.TransactionStatus = "I"
         self.state = State.READY
@@ -141,13 +135,19 @@ class Session:
         return not self.owed and not self.is_unsynced
 
     def learn(self) -> None:
-        """Ask the target again what it has of its own."""
+        """Ask the target again what it has of its own, and where columns are masked all its relations."""
         place = self.gate.place
         if place is None:
             raise AssertionError("an open session has a target")
-        self.is_catalog_stale = self.is_path_stale = False
-        self.tell_target(QUESTION)
-        self.owe(Owed(Answer.QUERY, self.segment, learning=Learning(place.target), is_visible=False))
+        self.known.is_catalog_stale = self.known.is_own_stale = False
+        self._question(QUESTION, Learning(place.target))
+        if self.known.must_survey(self.now):
+            survey = SURVEY if self.status == "I" else SURVEY_IN_TRANSACTION
+            self._question(survey, Learning(place.target, is_survey=True))
+
+    def _question(self, question: bytes, learning: Learning) -> None:
+        self.tell_target(question)
+        self.owe(Owed(Answer.QUERY, self.segment, learning=learning, is_visible=False))
         self.segment += 1
 
     @property

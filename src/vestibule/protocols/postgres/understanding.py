@@ -18,8 +18,9 @@ from typing import Final
 from vestibule.analysis.sql.analyse import small
 from vestibule.analysis.sql.catalog import Catalog
 from vestibule.analysis.sql.settings import judge
+from vestibule.gate.reading import Named
 from vestibule.model.effect import Analyse
-from vestibule.model.statement import Analysis, Impact, Parameter, Parsed, Unsupported
+from vestibule.model.statement import Analysis, Impact, Parameter, Parsed, Unknown, Unsupported
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.owed import Portal, Prepared, Renaming, Running, Shape
 from vestibule.protocols.postgres.session import Session
@@ -57,6 +58,10 @@ _CATALOG_CHANGING: Final = frozenset(
         "RenameStmt",
     }
 )
+#: Statements after which a session may have other temporary relations, or its first settings.
+_MAKING: Final = frozenset(
+    {"CreateStmt", "CreateTableAsStmt", "DropStmt", "DiscardStmt", "RenameStmt", "CreateSeqStmt"}
+)
 #: How a transaction ends, in part or as a whole; COMMIT undoes what has failed.
 _ENDS: Final = frozenset({"rollback", "rollback to", "commit"})
 _CATALOG_CHANGED: Final = Unsupported(
@@ -69,6 +74,9 @@ PATH_CHANGED: Final = Unsupported(
     "0A000",
     "vestibule: a statement that needs approval cannot follow a change of search_path in one pipeline",
     "Send it by itself, after the answer to the one before (in a pipeline: after Sync).",
+)
+_ABORTED: Final = Unsupported(
+    "25P02", "current transaction is aborted, commands ignored until end of transaction block"
 )
 TOO_MANY: Final = Unsupported("54000", "too many prepared statements or portals in one session")
 _NOT_BY_EXECUTE: Final = Unsupported(
@@ -89,6 +97,7 @@ _CODED_TYPE: Final = Unsupported(
 )
 
 Analyses = tuple[Analysis, ...]
+Answer = Parsed | Unsupported | Unknown
 
 
 class Waiting(Exception):
@@ -100,79 +109,116 @@ class Understanding:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        #: The large text that was sent to be analysed, with the version of the catalog; and its answer, once there.
+        #: The large text that was sent to be read, with the version of the knowledge; and its answer, once there.
         self._asked: tuple[bytes, str] | None = None
-        self._answer: Parsed | Unsupported | None = None
+        self._answer: Answer | None = None
 
-    def analysed(self, answer: Parsed | Unsupported) -> None:
-        """Take the analysis of the large text that was asked about."""
+    def analysed(self, answer: Answer) -> None:
+        """Take the answer about the large text that was asked about."""
         self._answer = answer
 
     def settle(self) -> None:
         """Forget an answer that has come: the message whose text was large has been handled."""
         if self._answer is not None:
             self._asked = self._answer = None
+        self._session.known.settle()
 
     def read(self, text: bytes) -> Analyses | Unsupported:
         """Say what a text does, or why it never travels; raise `Waiting` while that is not known yet."""
         session = self._session
-        if not self._know_catalog():
+        if not self._is_known():
             return _CATALOG_CHANGED
-        answer = session.analyst.analyse(text, session.catalog) if small(text) else self._large(text)
-        return answer if isinstance(answer, Unsupported) else self._travelling(answer.statements)
+        knowledge = session.known.knowledge
+        answer = session.reader.read(text, knowledge, self._stands_for) if small(text) else self._large(text)
+        match answer:
+            case Unsupported():
+                return answer
+            case Unknown(names=names):
+                return self._look_for(names)
+            case Parsed(statements=statements):
+                return self._travelling(statements)
+
+    def _look_for(self, names: Sequence[str]) -> Unsupported:
+        """Have the relations asked again for a name that is not known, and wait; refuse where nobody can ask."""
+        session = self._session
+        if session.status == "E":
+            return _ABORTED
+        if session.known.lacks() and not self._learn():
+            return _CATALOG_CHANGED
+        return Unsupported("42P01", f'relation "{names[0]}" does not exist')
 
     def _travelling(self, analyses: Analyses) -> Analyses | Unsupported:
         """Refuse a text of which one statement never travels, or cannot be judged before another has run."""
         refusal = next((analysis.refusal for analysis in analyses if analysis.refusal is not None), None)
         if refusal is not None:
             return refusal
-        is_late = any(self._changes_catalog(analysis) for analysis in analyses[:-1])
+        is_masked = self._session.known.is_masked
+        is_late = any(
+            self._changes_catalog(analysis) or (is_masked and self._changes_own(analysis)) for analysis in analyses[:-1]
+        )
         return _CATALOG_CHANGED if is_late or not self._is_known_for(analyses) else analyses
 
     def _changes_catalog(self, analysis: Analysis) -> bool:
         """Whether names may call something else behind a statement: the end of a transaction may undo a change."""
-        is_end = analysis.kind == "TransactionStmt" and any(end.verb in _ENDS for end in analysis.operations)
-        return analysis.kind in _CATALOG_CHANGING or (is_end and self._session.has_changed_catalog)
+        return analysis.kind in _CATALOG_CHANGING or (_is_end(analysis) and self._session.known.has_changed_catalog)
 
-    def _changes_path(self, analysis: Analysis) -> bool:
-        is_end = analysis.kind == "TransactionStmt" and any(end.verb in _ENDS for end in analysis.operations)
-        return _sets_path(analysis) or (is_end and self._session.has_changed_path)
+    def _changes_own(self, analysis: Analysis) -> bool:
+        """The same of the session's own search path and temporary relations."""
+        return _changes_session(analysis) or (_is_end(analysis) and self._session.known.has_changed_own)
 
     def _is_known_for(self, analyses: Analyses) -> bool:
         """Whether the catalog is known: in a failed transaction nobody can ask, and only its end is carried out."""
-        return not self._session.is_catalog_stale or all(analysis.kind == "TransactionStmt" for analysis in analyses)
+        is_stale = self._session.known.is_catalog_stale
+        return not is_stale or all(analysis.kind == "TransactionStmt" for analysis in analyses)
 
-    def _large(self, text: bytes) -> Parsed | Unsupported:
-        """Have a large text analysed outside the pump, one at a time: also one whose message was skipped meanwhile."""
+    def _stands_for(self, analysis: Analysis) -> Named | None:
+        """Say what the name in an EXECUTE or FETCH stands for."""
+        found = self._named(analysis) if _uses_name(analysis) else None
+        if found is None:
+            return None
+        return Named(found.text, found.analyses[0].plan if len(found.analyses) == 1 else None)
+
+    def _large(self, text: bytes) -> Answer:
+        """Have a large text read outside the pump, one at a time: also one whose message was skipped meanwhile."""
         session = self._session
-        wanted = (text, session.catalog.version)
+        knowledge = session.known.knowledge
+        wanted = (text, knowledge.version)
         if self._asked is not None and self._answer is None:
             raise Waiting
         if self._asked == wanted and self._answer is not None:
             return self._answer
         self._asked, self._answer = wanted, None
-        session.effects.append(Analyse(text, session.catalog))
+        session.effects.append(Analyse(text, knowledge))
         raise Waiting
 
     def reread(self, prepared: Prepared) -> Analyses | Unsupported:
-        """Say what a prepared statement does now: anew if the catalog is another one since."""
-        if not self._know_catalog():
+        """Say what a prepared statement does now: anew if what is known is another thing since."""
+        if not self._is_known():
             return _CATALOG_CHANGED
-        if prepared.catalog == self._session.catalog.version:
+        known = self._session.known
+        if prepared.catalog == known.knowledge.version:
             return prepared.analyses if self._is_known_for(prepared.analyses) else _CATALOG_CHANGED
         analyses = self.read(prepared.text)
         if not isinstance(analyses, Unsupported):
-            prepared.analyses, prepared.catalog = analyses, self._session.catalog.version
+            prepared.analyses, prepared.catalog = analyses, known.knowledge.version
         return analyses
 
-    def _know_catalog(self) -> bool:
+    def _is_known(self) -> bool:
         """Ask again what the session may have changed, and wait; False where that would be to wait for ever."""
         session = self._session
-        return not session.is_catalog_stale or session.status == "E" or self._learn()
+        if session.status == "E":
+            return True
+        is_due = session.known.must_survey(session.now)
+        if session.known.must_ask():
+            return self._learn()
+        if is_due:
+            # The one there is will do until the client has said Sync.
+            self._learn()
+        return True
 
     def know_path(self) -> bool:
         """The same for the search path, which is part of what people approve."""
-        return not self._session.is_path_stale or self._learn()
+        return not self._session.known.is_own_stale or self._learn()
 
     def _learn(self) -> bool:
         session = self._session
@@ -184,7 +230,7 @@ class Understanding:
 
     def prepared(self, text: bytes, analyses: Analyses, types: tuple[int, ...] = ()) -> Prepared:
         """Make what a name will stand for."""
-        return Prepared(text, analyses, types, self._session.catalog.version, declared=types)
+        return Prepared(text, analyses, types, self._session.known.knowledge.version, declared=types)
 
     # --- names -------------------------------------------------------------------------------------------------------
 
@@ -236,10 +282,11 @@ class Understanding:
 
     def note(self, running: Running, text: bytes, analyses: Analyses) -> None:
         """Note what the statement will do to names and to the catalog."""
-        self._session.is_catalog_stale |= any(map(self._changes_catalog, analyses))
-        self._session.has_changed_catalog |= any(analysis.kind in _CATALOG_CHANGING for analysis in analyses)
-        self._session.is_path_stale |= any(map(self._changes_path, analyses))
-        self._session.has_changed_path |= any(map(_sets_path, analyses))
+        known = self._session.known
+        known.is_catalog_stale |= any(map(self._changes_catalog, analyses))
+        known.has_changed_catalog |= any(analysis.kind in _CATALOG_CHANGING for analysis in analyses)
+        known.is_own_stale |= any(map(self._changes_own, analyses))
+        known.has_changed_own |= any(map(_changes_session, analyses))
         for analysis in analyses:
             tag = _NAMING.get(analysis.kind)
             if tag is not None:
@@ -269,7 +316,7 @@ class Understanding:
 
     def _inside(self, text: bytes, analysis: Analysis) -> Prepared:
         """Give the statement inside a PREPARE or DECLARE, with its own part of the text."""
-        catalog = self._session.catalog.version
+        catalog = self._session.known.knowledge.version
         return Prepared(text[analysis.start : analysis.end], (analysis,), catalog=catalog, is_inside=True)
 
 
@@ -296,10 +343,16 @@ def copies(analyses: Analyses) -> int:
     return sum(analysis.kind == "CopyStmt" and analysis.impact > Impact.READ for analysis in analyses)
 
 
-def _sets_path(analysis: Analysis) -> bool:
-    """Whether a statement may change the search path; DISCARD sets all settings back."""
+def _is_end(analysis: Analysis) -> bool:
+    return analysis.kind == "TransactionStmt" and any(end.verb in _ENDS for end in analysis.operations)
+
+
+def _changes_session(analysis: Analysis) -> bool:
+    """Whether a statement may change the search path, or which temporary relations there are."""
+    if analysis.kind in _MAKING or any(operation.verb == "create" for operation in analysis.operations):
+        return True
     named = {name.lower() for name, _ in analysis.settings} | {name.lower() for name, _ in analysis.bound_settings}
-    return not named.isdisjoint({"search_path", "all"}) or analysis.kind == "DiscardStmt"
+    return not named.isdisjoint({"search_path", "all"})
 
 
 def _uses_name(analysis: Analysis) -> bool:

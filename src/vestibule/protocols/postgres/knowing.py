@@ -1,0 +1,123 @@
+"""What a session knows of its target, and what of that may have changed since it was asked.
+
+1. The catalog (functions, operators, types) and the session's own state (search path, temporary relations) are asked
+   when the session begins, and again before the next statement once the session may have changed them.
+2. Where columns are masked, a snapshot of all relations is asked too: when the one that the process has is too old,
+   and when a statement or an answer names what it does not know.
+3. Texts are read by all of this together (`knowledge`), under one version. Before there is a snapshot no relation is
+   known, so that none can be read.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vestibule.analysis.sql.catalog import Catalog
+from vestibule.analysis.sql.settings import schemas
+from vestibule.gate.masks import Loaded
+from vestibule.gate.reading import Knowledge
+from vestibule.gate.session import SessionGate
+from vestibule.masking.catalog import Snapshot, snapshot
+from vestibule.masking.scene import Scene, Temporary
+from vestibule.masking.sensitive import Sensitive
+from vestibule.model.names import Instant
+from vestibule.protocols.postgres.learning import Learned, Surveyed
+
+_NOTHING: Final[Snapshot] = snapshot(())
+
+
+class Knowing:
+    """The knowledge of one session."""
+
+    def __init__(self, gate: SessionGate, learned: Learned) -> None:
+        """Begin with what the target said when it let us in."""
+        self._gate = gate
+        self.catalog: Catalog = learned.catalog
+        self.temporaries = learned.temporaries
+        #: The session may have changed what the catalog says: it is asked again before the next statement.
+        self.is_catalog_stale = False
+        self.has_changed_catalog = False
+        #: The same of the search path and of temporary relations: masks depend on them, and what people approve.
+        self.is_own_stale = False
+        self.has_changed_own = False
+        #: A name was met that the snapshot does not have.
+        self._is_lacking = False
+        #: The snapshot was loaded for the statement that is being read.
+        self._is_fresh = False
+        self._loaded: Loaded | None = None
+        self._knowledge: Knowledge | None = None
+        self._labels = gate.labels()
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether any column is masked for this identity here."""
+        return bool(self._gate.labels())
+
+    def must_ask(self) -> bool:
+        """Whether texts cannot be read rightly before the target has been asked again."""
+        return self.is_catalog_stale or (self.is_masked and (self.is_own_stale or self._is_lacking or not self._loaded))
+
+    def must_survey(self, now: Instant) -> bool:
+        """Whether a new snapshot is due; one that another session has loaded will do."""
+        if not self.is_masked or self._is_fresh:
+            return False
+        loaded = None if self._is_lacking else self._gate.loaded(now)
+        if loaded is not None and loaded is not self._loaded:
+            self._loaded, self._knowledge = loaded, None
+        return loaded is None
+
+    def learn(self, learned: Learned) -> None:
+        """Take what the target says of itself and of the session."""
+        self.catalog, self.temporaries = learned.catalog, learned.temporaries
+        self._gate.note_search_path(learned.search_path)
+        self._knowledge = None
+
+    def survey(self, surveyed: Surveyed, now: Instant) -> None:
+        """Take a snapshot; a `ValueError` if it cannot be one."""
+        self._loaded = self._gate.keep_snapshot(surveyed.rows, now)
+        self._is_lacking, self._is_fresh = False, True
+        self._knowledge = None
+
+    def lacks(self) -> bool:
+        """Note that the snapshot lacks a name; False if it has just been loaded, so that there is no such name."""
+        self._is_lacking = not self._is_fresh
+        return self._is_lacking
+
+    def settle(self) -> None:
+        """Note that a statement was read: the next one may name what there was not when the snapshot was loaded."""
+        if self._is_fresh:
+            self._is_fresh, self._knowledge = False, None
+
+    @property
+    def sensitive(self) -> Sensitive | None:
+        """What is sensitive for this identity; None where nothing is masked."""
+        scene = self.knowledge.scene
+        return None if scene is None else scene.sensitive
+
+    @property
+    def temporary_numbers(self) -> frozenset[int]:
+        """The numbers of the session's own temporary relations."""
+        return frozenset(self.temporaries.values())
+
+    @property
+    def constraints(self) -> frozenset[str]:
+        """The names of constraints that may be told."""
+        return frozenset() if self._loaded is None else self._loaded.snapshot.constraints
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """Everything that a text is read by."""
+        labels = self._gate.labels()
+        if self._knowledge is None or labels is not self._labels:
+            self._labels = labels
+            self._knowledge = Knowledge(self.catalog, self._scene() if labels else None)
+        return self._knowledge
+
+    def _scene(self) -> Scene:
+        known = _NOTHING if self._loaded is None else self._loaded.snapshot
+        return Scene(
+            sensitive=self._gate.close_masks(known),
+            search_path=schemas(self._gate.search_path) or (),
+            temporaries={name: Temporary() for name in self.temporaries},
+            is_fresh=self._is_fresh,
+        )
