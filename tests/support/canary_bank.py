@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import secrets
@@ -22,6 +23,7 @@ from urllib.parse import quote
 from tests.support.certificates import Authority
 from tests.support.gateway import Change, Gateway, GatewayFactory
 from tests.support.postgres import GATEWAY, PostgresServer, programs_of
+from tests.support.providers import LightProvider
 from tests.support.sandbox import CHECKOUT, ENVIRONMENT, Sandbox
 from tests.support.signing_in import SignedIn, sign_in
 from vestibule.policy.document import Policy
@@ -36,7 +38,7 @@ hostnossl all all         127.0.0.1/32 trust
 hostnossl replication all 127.0.0.1/32 trust
 """
 #: How the server's own clients (dblink, psql) connect: by the rule above that asks for no password.
-ITS_CLIENTS = {"PGSSLMODE": "disable"}
+ITS_CLIENTS = {"PGSSLMODE": "disable", "PGUSER": SUPERUSER, "PGDATABASE": BANK}
 
 #: What the battery protects, and nothing more: where the values are carried on to is for the gateway to find.
 MASKS: Sequence[dict[str, Any]] = (
@@ -55,12 +57,15 @@ MASKS: Sequence[dict[str, Any]] = (
         ],
     },
 )
+#: A refusal tells the session's id: its random digits hit a fragment of a canary in one of 70 refusals. What has leaked
+#: leaks again in another session, so such a case is tried so many times more.
+TRIES, FRAGMENT = 3, 6
 #: Whether this version's policy knows masks: until then nothing is masked, and what proves masking is not collected.
 IS_MASKED = "masks" in {field.name for field in dataclasses.fields(Policy)}
 
 
-def policy(*, masked: bool) -> Change:
-    """Let engineers read and write in the bank, without anything that holds or denies; mask what is protected."""
+def policy(masks: Sequence[dict[str, Any]]) -> Change:
+    """Let engineers read and write in the bank, without anything that holds or denies; mask what `masks` say."""
 
     def change(document: dict[str, Any]) -> None:
         target = document["targets"][BANK]
@@ -68,8 +73,8 @@ def policy(*, masked: bool) -> Change:
         allow = {"groups": ["engineering"], "targets": [BANK], "allow": ["read", "write"]}
         document["access"] = [{"name": "engineers work in the bank", **allow}]
         document["guardrails"] = []
-        if masked:
-            document["masks"] = list(MASKS)
+        if masks:
+            document["masks"] = list(masks)
 
     return change
 
@@ -96,9 +101,9 @@ def serve_bank(sandbox: Sandbox, authority: Authority) -> PostgresServer:
     server.configure(SETTINGS)
     server.start()
     written = _run(sandbox, [sys.executable, BATTERY / "gen_schema.py"])
-    psql = [server.programs / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(server.port)]
-    _run(sandbox, [*psql, "-U", SUPERUSER, "-d", SUPERUSER, "-c", f"CREATE DATABASE {BANK}"])
-    _run(sandbox, [*psql, "-U", SUPERUSER, "-d", BANK], written)
+    psql, address = server.programs / "psql", ["-h", "127.0.0.1", "-p", str(server.port)]
+    _run(sandbox, [psql, *address, "-X", "-d", SUPERUSER, "-c", f"CREATE DATABASE {BANK}"])
+    _run(sandbox, [psql, *address, "-X", "-q", "-v", "ON_ERROR_STOP=1"], written)
     return server
 
 
@@ -120,6 +125,13 @@ class Verdict:
     ok: bool
     info: str
     closed: bool
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether all that leaked are a few characters in an error, which may be digits of the session's id."""
+        if self.status != "LEAK" or self.kind != "leak":
+            return False
+        return all(frame == "E" and len(trace) <= FRAGMENT for frame, trace in ast.literal_eval(self.info))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +155,26 @@ class Bank:
 
     def attack(self, *options: str, gateway: bool) -> list[Verdict]:
         """Run the battery against the server itself, or against the gateway; give all its verdicts."""
+        verdicts = self._run(*options, gateway=gateway)
+        for _ in range(TRIES if gateway else 0):
+            if not (doubtful := [each.id for each in verdicts if each.is_doubtful]):
+                break
+            again = {each.id: each for each in self._run("--only", ",".join(doubtful), gateway=True)}
+            verdicts = [again.get(each.id, each) for each in verdicts]
+        return verdicts
+
+    def _run(self, *options: str, gateway: bool) -> list[Verdict]:
         sandbox = self.server.sandbox
         found = sandbox.folder("verdicts") / "found.json"
-        command = [ENVIRONMENT / "bin" / "python", BATTERY / "run.py", "--direct", self.direct, "--json", found, *options]
-        if gateway:
-            command += ["--gateway", self.through]
+        told = [
+            *options,
+            *(["--gateway", self.through] if gateway else []),
+            "--direct",
+            self.direct,
+            "--json",
+            str(found),
+        ]
+        command = [ENVIRONMENT / "bin" / "python", BATTERY / "run.py", *told]
         secret = {"LEAK_GATEWAY_PASSWORD": self.person.token}
         done = sandbox.run(command, folder=found.parent, environment=secret, timeout=600)
         if done.returncode not in (0, 1):
@@ -156,8 +183,14 @@ class Bank:
 
 
 @contextmanager
-def banking(server: PostgresServer, gateways: GatewayFactory, *, masked: bool) -> Iterator[Bank]:
-    """Put a gateway before the bank, with masks or without."""
-    gateway = gateways.make({BANK: server}, policy=policy(masked=masked))
-    yield Bank(server, gateway, sign_in(gateway, "dev1"))
-    gateway.stop()
+def canary_bank(
+    sandbox: Sandbox, authority: Authority, provider: LightProvider, masks: Sequence[dict[str, Any]]
+) -> Iterator[Bank]:
+    """Start the bank and a gateway before it that knows these masks; end both."""
+    server, gateways = serve_bank(sandbox, authority), GatewayFactory(sandbox, authority, provider)
+    try:
+        gateway = gateways.make({BANK: server}, policy=policy(masks))
+        yield Bank(server, gateway, sign_in(gateway, "dev1"))
+    finally:
+        gateways.close()
+        server.stop()
