@@ -34,8 +34,9 @@ chaos: setup ## kill -9 under load: N rounds from SEED; prints executed, recorde
 tamper: setup ## flip N stored bytes; prints how many were found
 	@$(PYTHON) -m tests.tamper $(or $(N),1000)
 
-fuzz: setup ## property tests with N examples each
+fuzz: setup ## property tests with N examples each; N attempts from SEED to see what is masked
 	HYPOTHESIS_PROFILE=fuzz FUZZ_EXAMPLES=$(or $(N),5000) PROPERTY_TIMEOUT=7200 $(PYTHON) -m pytest -q -n $(WORKERS) -m property --forbid-skips
+	$(PYTHON) -m tests.fuzz.masked --cases $(or $(N),10000) --seed $(SEED)
 
 bench: setup ## figures, each program of benchmarks/ in turn
 	@set -e; for each in benchmarks/[a-z]*.py; do $(PYTHON) -m benchmarks.$$(basename "$$each" .py); done

@@ -11,7 +11,7 @@ import json
 import secrets
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,9 @@ class PostgresServer:
     certificate: Certificate
     port: int = field(default_factory=free_port)
     program: Program | None = None
+    superuser: str = SUPERUSER
+    access: str = ACCESS
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -119,14 +122,18 @@ class PostgresServer:
             port=self.port, folder=self.folder, certificate=self.certificate.certificate, key=self.certificate.key
         )
         self.sandbox.write(self.data / "postgresql.conf", text + more)
-        self.sandbox.write(self.data / "pg_hba.conf", ACCESS)
+        self.sandbox.write(self.data / "pg_hba.conf", self.access)
 
     def start(self) -> None:
         """Start it and wait until it takes connections."""
         command: list[str | Path] = [self.programs / "postgres", "-D", self.data]
         # SIGINT is the fast shutdown: it ends sessions and does not wait for them.
         self.program = self.sandbox.start(
-            command, name=f"postgres{self.major}", folder=self.folder, stop_signal=signal.SIGINT
+            command,
+            name=f"postgres{self.major}",
+            folder=self.folder,
+            environment=self.environment,
+            stop_signal=signal.SIGINT,
         )
         wait_for(self._answers, f"PostgreSQL {self.major} on port {self.port}")
 
@@ -134,7 +141,7 @@ class PostgresServer:
         if self.program is not None and not self.program.is_running:
             raise RuntimeError(f"PostgreSQL {self.major} ended at start:\n{self.program.output()}{self.log_text()}")
         try:
-            psycopg.connect(self.conninfo(SUPERUSER, "postgres")).close()
+            psycopg.connect(self.conninfo(self.superuser, "postgres")).close()
         except psycopg.OperationalError:
             return False
         return True

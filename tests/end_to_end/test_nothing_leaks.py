@@ -1,0 +1,60 @@
+"""What the bank protects does not come through the gateway: the leak battery, and attempts that are made up.
+
+`tests/conftest.py` collects this file where the policy knows masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fuzz import masked
+from tests.support.canary_bank import MASKS, Bank, Verdict, canary_bank
+from tests.support.certificates import Authority
+from tests.support.providers import LightProvider
+from tests.support.sandbox import Sandbox
+from tests.support.verdicts import known, leaks, surprises
+
+ATTEMPTS, SEED = 300, 1
+
+
+@pytest.fixture(scope="module")
+def bank(sandbox: Sandbox, authority: Authority, light_provider: LightProvider) -> Iterator[Bank]:
+    """The bank behind a gateway that masks what is protected."""
+    with canary_bank(sandbox, authority, light_provider, MASKS) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def verdicts(bank: Bank) -> list[Verdict]:
+    """What the whole battery says."""
+    return bank.attack(gateway=True)
+
+
+def test_through_the_gateway_nothing_leaks(verdicts: list[Verdict]) -> None:
+    assert leaks(verdicts) == []
+
+
+def test_what_is_refused_or_changed_without_need_is_listed(verdicts: list[Verdict]) -> None:
+    assert surprises(verdicts, known()) == []
+
+
+def test_no_attack_costs_the_session(verdicts: list[Verdict]) -> None:
+    assert [each.id for each in verdicts if each.closed] == []
+
+
+@pytest.mark.parametrize("missing", [mask["name"] for mask in MASKS])
+def test_a_rule_that_is_missing_is_found(
+    sandbox: Sandbox, authority: Authority, light_provider: LightProvider, missing: str
+) -> None:
+    others = [mask for mask in MASKS if mask["name"] != missing]
+    with canary_bank(sandbox, authority, light_provider, others) as bank:
+        assert leaks(bank.attack("--kind", "leak", gateway=True))
+
+
+def test_attempts_that_are_made_up_bring_nothing(bank: Bank) -> None:
+    tally = masked.pry(*masked.sides(bank), range(ATTEMPTS), SEED)
+
+    assert [str(leak) for leak in tally.leaks] == []
+    assert not tally.ended
