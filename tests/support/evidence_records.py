@@ -68,6 +68,23 @@ def decided(session: UUID, no: int, decision: str = "allow", text: str = "SELECT
     return Record(Kind.STATEMENT_DECIDED, members, session, TARGET, name=f"decided/{no}")
 
 
+def permitted(session: UUID, no: int, result: str = "spent") -> Record:
+    """Use a permit for statement `no`, which was held."""
+    ref: Json = {"id": KEY, "leaf": "3" * 64}
+    members: dict[str, Json] = {
+        "permit": KEY,
+        "request": ref,
+        "answers": [ref],
+        "decided": Reference(f"decided/{no}"),
+        "bytes_mac": "1" * 64,
+        "bind_key": KEY,
+        "equal": result == "spent",
+        "result": result,
+        "uses_left": 0,
+    }
+    return Record(Kind.PERMIT_USED, members, session, TARGET)
+
+
 def finished(session: UUID, no: int, outcome: str = "ok", rows: int = 1) -> Record:
     """Finish statement `no`."""
     members: dict[str, Json] = {

@@ -1,4 +1,4 @@
-"""What has begun and not ended: open sessions, and allowed statements without an outcome.
+"""What has begun and not ended: open sessions, and statements without an outcome that were allowed or had a permit.
 
 1. It follows the leaves, in the transaction that makes them, so it says what the log says.
 2. It holds what is needed to end them in the place of a writer that died: references, sums, where the chain stands.
@@ -23,10 +23,10 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    insert,
     select,
     update,
 )
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from vestibule.model.names import Instant
@@ -64,7 +64,7 @@ OPEN_STATEMENT: Final = Table(
 
 @dataclass(frozen=True, slots=True)
 class OpenStatement:
-    """An allowed statement whose outcome is not recorded."""
+    """A statement that may have been forwarded and whose outcome is not recorded."""
 
     number: int
     id: UUID
@@ -163,17 +163,25 @@ class _Change:
                 self.is_closed = True
             case Kind.STATEMENT_DECIDED:
                 self._decided(entered, json.loads(entered.leaf.body))
+            case Kind.PERMIT_USED:
+                self._permitted(header.sn or 0, json.loads(entered.leaf.body))
             case Kind.STATEMENT_FINISHED:
                 self._finished(json.loads(entered.leaf.body))
             case _:
                 pass
 
     def _decided(self, entered: Entered, body: Mapping[str, Any]) -> None:
-        is_allowed = body["decision"] == "allow"
         self.sums["statements"] += 1
-        self.sums["allowed" if is_allowed else "denied"] += 1
-        if is_allowed:
+        self.sums["allowed"] += body["decision"] == "allow"
+        self.sums["denied"] += body["decision"] == "deny"
+        if body["decision"] == "allow":
             self.begun[entered.hash] = {"number": body["no"], "id": entered.leaf.header.id.bytes}
+
+    def _permitted(self, place: int, body: Mapping[str, Any]) -> None:
+        """Take up a held statement that travels by a permit; of its number no more than the order matters."""
+        if body["result"] == "spent":
+            decided = body["decided"]
+            self.begun[bytes.fromhex(decided["leaf"])] = {"number": place, "id": UUID(decided["id"]).bytes}
 
     def _finished(self, body: Mapping[str, Any]) -> None:
         self.sums["rows"] += body.get("rows", 0)
@@ -231,7 +239,8 @@ def _writes(changes: Mapping[bytes, _Change]) -> Iterator[tuple[Executable, list
         ],
     )
     yield (
-        insert(OPEN_STATEMENT),
+        # Whoever uses two permits for one statement is told so by the verifier; the log goes on.
+        insert(OPEN_STATEMENT).on_conflict_do_nothing(),
         [
             {"leaf": leaf, "session": session, **row}
             for session, change in going.items()
