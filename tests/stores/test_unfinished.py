@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from tests.support.evidence_records import access, closed, decided, finished, opened, released
+from tests.support.evidence_records import access, closed, decided, finished, opened, permitted
 from tests.support.journals import stored
 from tests.support.log_site import Site, rows
-from vestibule.model.record import Kind, Record
+from vestibule.model.record import Json, Kind, Record
 from vestibule.stores.unfinished import OpenSession, UnfinishedStore
 
 pytestmark = pytest.mark.asyncio
@@ -64,7 +64,7 @@ async def test_an_open_session_has_its_sums_and_its_running_statements_however_i
 @pytest.mark.parametrize("step", [1, 2, 5])
 @pytest.mark.parametrize("result", ["spent", "refused"])
 async def test_a_held_statement_may_have_run_once_its_permit_is_spent(site: Site, step: int, result: str) -> None:
-    history = [access(ADA), opened(ADA), decided(ADA, 1, "hold"), released(ADA, 1, result), decided(ADA, 2, "hold")]
+    history = [access(ADA), opened(ADA), decided(ADA, 1, "hold"), permitted(ADA, 1, result), decided(ADA, 2, "hold")]
     (session,) = await open_sessions(site, *[history[start : start + step] for start in range(0, 5, step)])
     records = stored(site.data / "journal" / "n1.w0")
     assert (session.statements, session.allowed, session.denied, session.held) == (2, 0, 0, 2)
@@ -112,3 +112,42 @@ async def test_what_another_writer_says_does_not_move_the_sessions_own_chain(sit
 
 async def test_a_log_in_that_opened_nothing_is_no_open_session(site: Site) -> None:
     assert await open_sessions(site, [access(ADA)], [access(BOB, "deny")]) == []
+
+
+HELD = [access(ADA), opened(ADA), decided(ADA, 1, "hold"), permitted(ADA, 1), decided(ADA, 2, "hold")]
+
+
+@pytest.mark.parametrize("step", [1, 2, 5])
+async def test_a_held_statement_runs_from_its_permit_on(site: Site, step: int) -> None:
+    (session,) = await open_sessions(site, *[HELD[start : start + step] for start in range(0, 5, step)])
+    held = stored(site.data / "journal" / "n1.w0")[2]
+    assert [(each.id, each.leaf) for each in session.running] == [(held.header.id, held.leaf)]
+    assert (session.statements, session.allowed, session.denied) == (2, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "records", [[*HELD, finished(ADA, 1)], [*HELD[:3], permitted(ADA, 1, "refused"), finished(ADA, 1, "refused")]]
+)
+async def test_a_held_statement_that_ended_or_got_no_permit_does_not_run(site: Site, records: list[Record]) -> None:
+    (session,) = await open_sessions(site, *[[record] for record in records])
+    assert session.running == ()
+
+
+async def test_a_second_permit_for_one_statement_does_not_stop_the_log(site: Site) -> None:
+    (session,) = await open_sessions(site, HELD[:4], [permitted(ADA, 1)], [permitted(ADA, 1)])
+    assert len(session.running) == 1
+
+
+async def test_an_answer_to_a_request_of_a_session_moves_nothing_of_it(site: Site) -> None:
+    about: dict[str, Json] = {
+        "request": {"id": "00000000-0000-4000-8000-0000000000aa", "leaf": "3" * 64},
+        "answer": "expired",
+        "granted_so_far": 0,
+        "latency_ms": 5,
+    }
+    answer = Record(Kind.APPROVAL_ANSWERED, about, ADA, sequenced=False)
+    (before,) = await open_sessions(site, HELD)
+    assert before.last_sn == 4
+    (after,) = await open_sessions(site, [answer], [decided(ADA, 3)], [answer])
+    assert (after.last_sn, after.session) == (5, ADA)
+    assert await open_sessions(site, [closed(ADA), answer], [answer]) == []

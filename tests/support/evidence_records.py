@@ -68,16 +68,16 @@ def decided(session: UUID, no: int, decision: str = "allow", text: str = "SELECT
     return Record(Kind.STATEMENT_DECIDED, members, session, TARGET, name=f"decided/{no}")
 
 
-def released(session: UUID, no: int, result: str = "spent") -> Record:
-    """Use the approval of a statement that was held."""
-    reference: dict[str, Json] = {"id": str(UUID(int=5)), "leaf": "c" * 64}
+def permitted(session: UUID, no: int, result: str = "spent") -> Record:
+    """Use a permit for statement `no`, which was held."""
+    ref: Json = {"id": KEY, "leaf": "3" * 64}
     members: dict[str, Json] = {
-        "permit": str(UUID(int=6)),
-        "request": reference,
-        "answers": [reference],
+        "permit": KEY,
+        "request": ref,
+        "answers": [ref],
         "decided": Reference(f"decided/{no}"),
-        "bytes_mac": "b" * 64,
-        "bind_key": str(UUID(int=7)),
+        "bytes_mac": "1" * 64,
+        "bind_key": KEY,
         "equal": result == "spent",
         "result": result,
         "uses_left": 0,

@@ -36,6 +36,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "login:token", "Make a token: the password for a database.", "vestibule token --target core-banking --life 15m"
     ),
     "targets": Command("targets:targets", "List the targets that you may use.", "vestibule targets"),
+    "approvals": Command("approvals:app", "See what waits for approval, approve it or deny it."),
     "sessions": Command("sessions:app", "Find, replay and end sessions."),
     "evidence": Command("evidence:app", "Check the evidence, offline."),
     "serve": Command("serve:serve", "Run the gateway.", "vestibule serve --config /etc/vestibule/vestibule.yaml"),

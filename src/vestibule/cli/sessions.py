@@ -6,7 +6,6 @@ What comes from sessions (SQL, names, errors) is made printable before it reache
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,22 +13,20 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from vestibule.cli.api import Api, logged_in
 from vestibule.cli.commands import example
 from vestibule.cli.exits import CommandError, Exit
+from vestibule.cli.terminal import console as _console
+from vestibule.cli.terminal import cut as _cut
+from vestibule.cli.terminal import shown as _shown
 
 app = typer.Typer(no_args_is_help=True, help="Find, replay and end sessions (roles auditor, administrator).")
 
 PAGE: Final = 200
 #: A silence is not replayed longer than this, however slow.
 LONGEST_PAUSE: Final = 10.0
-WIDEST: Final = 200
-#: Columns of a table that goes into a pipe or file.
-PIPE_WIDTH: Final = 320
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Id = Annotated[str, typer.Argument(metavar="SESSION", help="Its id, or the first four digits or more.")]
@@ -209,11 +206,6 @@ def _ending(row: Row) -> str:
 # --- what people see -------------------------------------------------------------------------------------------------
 
 
-def _console() -> Console:
-    """Write to the terminal in its width; to a pipe or file without cutting a line."""
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-
-
 def _heading(about: Row) -> Iterator[str]:
     yield f"[bold]Session {about['session']}[/bold]"
     yield f"  {_shown(about['name'])} ({_shown(about['issuer'])}, {_shown(about['subject'])})"
@@ -258,17 +250,6 @@ def _statement_table(rows: Sequence[Row]) -> Table:
         ending = _shown(_ending(row)) if allowed else "refused"
         table.add_row(str(row["number"]), row["decided_at"][11:23], decision, ending, _shown(_cut(row["text"])))
     return table
-
-
-def _shown(text: object) -> str:
-    """Make a text from elsewhere safe for a terminal and for markup; its lines stay lines."""
-    words = "".join(c if c.isprintable() or c == "\n" else " " if c in "\t\r" else "?" for c in str(text))
-    return escape(words)
-
-
-def _cut(text: str) -> str:
-    words = " ".join(text.split())
-    return words if len(words) <= WIDEST else f"{words[:WIDEST]}…"
 
 
 def _number(value: int | None) -> str:

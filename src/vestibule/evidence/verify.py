@@ -16,6 +16,7 @@ import sys
 import time
 from bisect import bisect_left
 from collections import Counter
+from datetime import datetime, timezone
 from functools import lru_cache, partial, reduce
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Iterator, Sequence  # noqa: UP035 (Python 3.8)
@@ -28,15 +29,26 @@ it is recorded; everything before the last cosigned checkpoint is beyond that pa
 gateway and every witness can rewrite what is younger than the last RFC 3161 token, unless a copy in a locked store
 contradicts it."""
 NO_SAVED = "no saved checkpoint was given: an end that was cut off, or a log written and signed anew, is not found"
-CHECKS = {"V05": "tree", "V07": "chains", "V08": "sessions", "V09": "bodies", "V11": "effect order"}
+CHECKS = {
+    "V05": "tree",
+    "V07": "chains",
+    "V08": "sessions",
+    "V09": "bodies",
+    "V11": "effect order",
+    "V12": "approvals",
+}
 HEADER = re.compile(
-    rb'\{"v":1,"kind":"(?P<kind>\w+)","id":"[^"]*","t":"[^"]*","node":"(?P<node>[\w.-]+)","epoch":(?P<epoch>\d{1,16}),'
+    rb'\{"v":1,"kind":"(?P<kind>\w+)","id":"(?P<id>[^"]*)","t":"(?P<t>[^"]*)",'
+    rb'"node":"(?P<node>[\w.-]+)","epoch":(?P<epoch>\d{1,16}),'
     rb'"n":(?P<n>\d{1,16}),"prev":"(?P<prev>\w{64})","session":(?:null|"(?P<session>[^"]*)"),"sn":(?:null|(?P<sn>\d{1,16})),'
     rb'"sprev":(?:null|"(?P<sprev>\w{64})"),"target":(?:null|"(?:[^"\\]|\\.)*"),"body":"(?P<body>\w{64})",'
     rb'"len":(?P<len>\d{1,16})[,}].*'
 )
 LIFE = ("Heartbeat", "LogGenesis", "NodeStarted")
 EVENTS = ("SessionOpened", "SessionClosed", "StatementDecided", "StatementFinished")
+APPROVALS = ("ApprovalRequested", "ApprovalAnswered", "PermitUsed")
+#: Seconds by which a record may be younger than the act that it stands for.
+SLACK = 10.0
 START = re.compile(rb'\{"v":1,"kind":"')
 SEGMENT = re.compile(r"(0|[1-9][0-9]{0,15})-(0|[1-9][0-9]{0,15})\.seg")
 TILE = re.compile(r"tile/(entries|\d|[1-9]\d)/((?:x\d{3}/)*\d{3})(?:\.p/([1-9]\d?|1\d\d|2[0-4]\d|25[0-5]))?", re.ASCII)
@@ -201,15 +213,114 @@ class Writer:
         return None
 
 
+def moment(text: str) -> float:
+    """Read a time of a record."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc).timestamp()  # noqa: UP017
+
+
+def person(who: dict[str, Any] | None) -> tuple[str, str] | None:
+    """Say who somebody is, whatever they are called."""
+    return (who["iss"], who["sub"]) if who else None
+
+
+class Approvals:
+    """What was asked for, who answered, what used it: compared at the end, for writers have no common order."""
+
+    def __init__(self, fail: Callable[[str], None], count: Counter[str]) -> None:
+        self.fail, self.count = fail, count
+        self.requests: dict[str, dict[str, Any]] = {}
+        self.answers: dict[str, dict[str, Any]] = {}
+        self.uses: list[dict[str, Any]] = []
+        self.names: Counter[str] = Counter()
+        self.spent: Counter[str] = Counter()
+
+    def take(self, header: dict[str, Any], leaf: str, content: dict[str, Any], where: str) -> None:
+        """Keep what a record says; `content` has the person of its session as `person`."""
+        for name in ("text", "ops", "comment", "proof"):
+            content.pop(name, None)
+        content.update(ref={"id": header["id"], "leaf": leaf}, at=moment(header["t"]), where=where)
+        if header["kind"] == "ApprovalRequested":
+            people = (content["requester"], content.get("sponsor"))
+            content.update(
+                people={person(who) for who in people if who}, until=moment(content["expires_at"]) + SLACK, over=False
+            )
+            self.requests[leaf] = content
+        elif header["kind"] == "ApprovalAnswered":
+            self.answers[leaf] = content
+        else:
+            self.uses.append(content)
+
+    def check(self) -> None:
+        """Compare requests, answers and uses."""
+        self.names = Counter(str(request["approval"]) for request in self.requests.values())
+        steps = ((self._request, self.requests.values()), (self._answer, self.answers.values()), (self._use, self.uses))
+        for step, records in steps:
+            for record in records:
+                try:
+                    step(record)
+                except (ValueError, TypeError, KeyError, AttributeError):
+                    self._expect(False, record, "or what it refers to, cannot be read")
+
+    def _expect(self, holds: bool, record: dict[str, Any], text: str) -> None:
+        if not holds:
+            self.fail(f"{record['where']}: {record.get('approval') or record.get('permit') or 'an answer'} {text}")
+
+    @staticmethod
+    def _find(records: dict[str, dict[str, Any]], ref: dict[str, Any]) -> dict[str, Any] | None:
+        found = records.get(ref["leaf"]) if isinstance(ref, dict) else None
+        return found if found and found["ref"] == ref else None
+
+    def _request(self, request: dict[str, Any]) -> None:
+        self._expect(self.names[request["approval"]] == 1, request, "asks under an id that is used twice")
+
+    def _answer(self, answer: dict[str, Any]) -> None:
+        request = self._find(self.requests, answer["request"])
+        self._expect(request is not None, answer, "refers to no request")
+        if request is not None and answer["answer"] != "granted":
+            request["over"] = True
+        elif request is not None and person(answer.get("approver")) in (None, *request["people"]):
+            self.count["self-approved"] += 1
+            self._expect(False, answer, f"to {request['approval']} is by its own requester or sponsor, or by nobody")
+
+    def _use(self, use: dict[str, Any]) -> None:
+        request = self._find(self.requests, use["request"])
+        self._expect(request is not None, use, "refers to no request")
+        if request is not None and use["result"] == "spent":
+            self.spent[use["permit"]] += 1
+            self._spent(use, request, self.spent[use["permit"]])
+
+    def _spent(self, use: dict[str, Any], request: dict[str, Any], times: int) -> None:
+        answers = [self._find(self.answers, ref) for ref in use["answers"]]
+        grants = [
+            each for each in answers if each and each["answer"] == "granted" and each["request"] == request["ref"]
+        ]
+        permits = [each["permit"] for each in grants if each.get("permit", {}).get("id") == use["permit"]]
+        people = {person(each["approver"]) for each in grants}
+        equal = all(use[name] == request[name] for name in ("bytes_mac", "bind_key")) and use["equal"] is True
+        self._expect(equal, use, f"was used for other bytes than {request['approval']} has asked for")
+        self.count["equal"] += equal
+        self._expect(len(grants) == len(answers), use, "refers to what is no approval of its request")
+        self._expect(len(people - request["people"]) >= request["quorum"], use, "has too few approvers")
+        groups = all(each["four_eyes"]["group"] in request["approvers"] for each in grants)
+        self._expect(groups, use, "has an approver of another group than was asked")
+        self._expect(not request["over"], use, "was used although its request was refused, withdrawn or expired")
+        self._expect(len(permits) == 1, use, "was given by none of its answers, or by several")
+        ends = [request["until"], *(moment(permit["expires_at"]) + SLACK for permit in permits)]
+        self._expect(max(each["at"] for each in [use, *grants]) <= min(ends), use, "was used or given too late")
+        self._expect(times <= sum(permit["uses"] for permit in permits[:1]), use, "was used more often than it may be")
+        self._expect(use["person"] == person(request["requester"]), use, "was used by another person than asked for it")
+
+
 class Records:
-    """What the records say about each other: chains, sessions, bodies, order."""
+    """What the records say about each other: chains, sessions, bodies, order, approvals."""
 
     def __init__(self, fail: Callable[[str, str], None]) -> None:
         self.fail, self.vkey = fail, b""
+        self.count: Counter[str] = Counter()
+        self.approvals = Approvals(partial(fail, "V12"), self.count)
         self.chains: dict[str, dict[str, Any]] = {}
         self.sessions: dict[str, dict[str, Any]] = {}
         self.late: list[tuple[bool, dict[str, Any], bytes, str]] = []
-        self.count: Counter[str] = Counter()
 
     def take(self, data: bytes, body: bytes, where: str) -> None:
         """Check one record against those before it; `where` names it in findings."""
@@ -229,12 +340,12 @@ class Records:
         if len(body) != header["len"] or hashlib.sha256(body).hexdigest() != header["body"]:
             self.fail("V09", f"{where}: the body is not the one that the header names")
         if name is not None and header["sn"] is not None:
-            fresh = {"node": node, "next": 0, "leaf": "0" * 64, "opened": False, "decisions": {}}
+            fresh = {"node": node, "next": 0, "leaf": "0" * 64, "opened": False, "decisions": {}, "who": None}
             session = self.sessions.setdefault(name, fresh)
             self._follow("V08", session, f"session {name}", (header["sn"], header["sprev"], leaf), where)
         if header["kind"] in EVENTS and header["sn"] is None:
             self.late.append((header["kind"] == "SessionClosed", header, body, where))
-        elif header["kind"] in LIFE + EVENTS:
+        elif header["kind"] in LIFE + EVENTS + APPROVALS:
             self.read(header, leaf, body, where)
         return None
 
@@ -248,6 +359,8 @@ class Records:
         try:
             if header["kind"] in LIFE:
                 self._life(header["kind"], header["node"], json.loads(body), where)
+            elif header["kind"] in APPROVALS:
+                self._approval(header, leaf, json.loads(body), where)
             else:
                 self._event(header["kind"], header["session"], leaf, json.loads(body), where)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -272,7 +385,7 @@ class Records:
         elif session is None or session["opened"] == (kind == "SessionOpened"):
             self.fail("V08", f"{where}: session {name} has a {kind} but {'was open' if session else 'was not open'}")
         elif kind == "SessionOpened":
-            session["opened"] = True
+            session.update(opened=True, who=person(content["who"]))
             self.count["opened"] += 1
             self.chains[session["node"]]["live"].add(name)
         elif kind == "StatementDecided":
@@ -289,10 +402,30 @@ class Records:
         decision = session["decisions"].pop(content["decided"]["leaf"], None) if session else None
         self.count["finished"] += 1
         self.count["forwarded"] += content["forwarded"]
-        if content["forwarded"] and decision != "allow":
-            self.fail("V11", f"{where}: session {name} forwarded a statement without an earlier decision to allow it")
+        if content["forwarded"] and decision not in ("allow", "spent"):
+            self.fail(
+                "V11", f"{where}: session {name} forwarded a statement that neither a decision nor a permit allows"
+            )
         elif session and decision is None:
             self.fail("V11", f"{where}: session {name} ends a statement that was not decided, or ends it twice")
+
+    def _approval(self, header: dict[str, Any], leaf: str, content: dict[str, Any], where: str) -> None:
+        session, kind = self.sessions.get(header["session"]), header["kind"]
+        decided = content.get("decided", {}).get("leaf")
+        is_held = session is not None and header["sn"] is not None and session["decisions"].get(decided) == "hold"
+        self.count[kind] += 1
+        if kind == "PermitUsed" and content["result"] == "spent":
+            self.count["spent"] += 1
+            if is_held and session:
+                session["decisions"][decided] = "spent"
+            else:
+                self.fail(
+                    "V12", f"{where}: {content['permit']} was used for a statement that its session does not hold"
+                )
+        elif kind == "ApprovalRequested" and content["scope"] == "statement" and "decided" in content and not is_held:
+            self.fail("V12", f"{where}: {content['approval']} asks for a statement that its session does not hold")
+        content["person"] = session["who"] if session else None
+        self.approvals.take(header, leaf, content, where)
 
 
 class Log:
@@ -452,6 +585,7 @@ def verify(data: str, saved: bytes | None) -> tuple[dict[str, list[str]], dict[s
             records.take(record[0], record[1], writer.where)
     for _, header, body, where in sorted(records.late, key=lambda each: each[0]):
         records.read(header, "", body, where)
+    records.approvals.check()
     count = records.count
     running = [name for name, session in records.sessions.items() if session["opened"]]
     signed = f"{len(log.sizes)} checkpoints with equal roots signed by {log.vkey[0] if log.vkey else 'nobody'}"
@@ -463,6 +597,9 @@ def verify(data: str, saved: bytes | None) -> tuple[dict[str, list[str]], dict[s
         f"{count['odd beats']} of which count other sessions open than the records",
         "V09": f"{count['records']} bodies, all as their headers name them",
         "V11": f"{count['decided']} statements decided, {count['finished']} ended, {count['forwarded']} forwarded",
+        "V12": f"{count['ApprovalRequested']} requests, {count['spent']} used, "
+        f"{'all' if count['equal'] == count['spent'] else count['equal']} commitments equal, "
+        f"{count['self-approved']} self-approved",
     }
     notes += [f"session {name} is open: no record of its end yet" for name in running[:10]]
     if (young := count["records"] - log.size) > 0:
