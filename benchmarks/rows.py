@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Final
 
 from tests.support.kernels import KERNELS
-from vestibule.masking.layout import Layout, compile_layout
+from vestibule.masking.steps import RowMask, row_mask
 from vestibule.masking.transforms import TEXT
 from vestibule.model.plan import Transform
 from vestibule.protocols.postgres import messages as pg
@@ -38,7 +38,7 @@ class Answer:
     name: str
     data: bytes
     count: int
-    layout: Layout
+    layout: RowMask
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def answer(name: str, values: Sequence[bytes | None], columns: Sequence[Transfor
     row = encode(pg.DataRow(tuple(values)))
     count = max(1, BUFFER // len(row))
     types = [INTEGER if value is not None and value.isdigit() and len(value) < 9 else TEXT for value in values]
-    return Answer(name, row * count, count, compile_layout(columns, types, [0] * len(values)))
+    return Answer(name, row * count, count, row_mask(columns, types, [0] * len(values)))
 
 
 def answers() -> list[Answer]:

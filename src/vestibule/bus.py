@@ -13,6 +13,15 @@ From a data process to the control process:
     session_opened  {session, login, iss, sub, name, target, ip, port, started_at}     notification
     session_closed  {session, reason}                                                  notification
     cancel          {key}                  a cancel request for another worker         notification
+    approval_seek   {session, iss, sub, name, target}  -> {offer: {...} | null, candidates: [{...}], cause}
+                    a fresh approval, or why there is none; and what this person has asked for at this target that is
+                    pending, or granted and not spent
+    approval_open   {request: {...}, record: {id, leaf}}                       -> {}
+                    people are asked; `record` is the durable ApprovalRequested. An id that was not offered to this
+                    session, or is open already, is refused
+    approval_spend  {approval, session, number, iss, sub, target, bytes_mac}
+                    -> {grant: {...}}, spent for good, or {refused: cause, permit: {...} | null} with what was granted
+    approval_withdraw  {approval, session, why}         by the session that holds it, or its requester    notification
 
 From the control process to a data process:
 
@@ -22,6 +31,11 @@ From the control process to a data process:
     cancel   {key}             -> {cancelled: bool}
     drain    {deadline}        -> {}       seconds
     report   {}                -> {sessions: [...], queue_depth, mono_us}
+    answered {session, approval, answer, by, comment}      notification: the final answer (granted, refused, expired,
+                               withdrawn) to a request whose statement waits in this process; `by` and `comment` may be
+                               empty, and have passed the storage mask
+
+Offers, candidates, requests, grants and references are as in `wire.approval`.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def test_check_of_a_right_policy_tells_its_warnings_and_its_digest(folder: Path)
     assert warning.startswith("policy.yaml:25:5: warning: targets.vault-room: no access entry covers this target")
     assert unknown.startswith("policy.yaml:42:12: warning: access[2].allow: unknown")
     assert summary == (
-        f"policy.yaml: right, 2 warnings; 3 targets, 4 access entries, 3 guardrails; SHA-256 {sample().digest}"
+        f"policy.yaml: right, 2 warnings; 3 targets, 4 access entries, 3 guardrails, 0 masks; SHA-256 {sample().digest}"
     )
 
 
@@ -124,6 +124,97 @@ def test_explain_as_json_has_operations_steps_and_rule(folder: Path) -> None:
     assert (refused["allowed"], refused["refused"]["code"]) == (False, "42601")
 
 
+HOLDS = """\
+  - name: loans need two
+    match: {verbs: [update], objects: [public.loans]}
+    action: hold
+    approvers: {groups: [dba-managers, duty], quorum: 2}
+    expires: 1h
+  - {name: blocks are read, match: {impact: unknown}, action: hold, approvers: {groups: [dba-managers]}}
+masks:
+  - {name: ssn, columns: ["*.customers.ssn"], transform: {keep_last: 4}, clear_for: {groups: [dba]}}
+  - {name: notes, columns: [loans.note, loans.memo], transform: null}
+  - {name: pan, columns: [cards.pan], targets: [sandbox]}
+"""
+
+
+@pytest.fixture
+def holding(folder: Path) -> Path:
+    (folder / "policy.yaml").write_text(HEAD + RULES + HOLDS)
+    return folder
+
+
+def test_explain_tells_by_whom_a_held_text_is_to_be_approved(holding: Path) -> None:
+    done = explained("UPDATE loans SET a = 1", "engineering")
+    assert done.exit_code == Exit.HELD
+    assert done.output.splitlines()[-2:] == [
+        'held by rule "loans need two" (guardrails): needs approval by 2 people of dba-managers or duty',
+        "to be approved by 2 people of: dba-managers, duty; within 1h",
+    ]
+    assert "to be approved by 1 person of: dba-managers; within 15m" in explained("DO ''", "migrators").output
+
+
+def test_explain_tells_which_masks_apply_to_the_groups_on_the_target(holding: Path) -> None:
+    done = explained("SELECT 1", "engineering", "dba")
+    assert [line for line in done.output.splitlines() if line.startswith("masks")] == [
+        'masks "notes": *.loans.note, *.loans.memo: shown as NULL',
+        'masks "ssn": *.customers.ssn: clear for these groups',
+    ]
+    assert (
+        'masks "ssn": *.customers.ssn: only the last 4 characters are shown'
+        in explained("SELECT 1", "engineering").output
+    )
+    assert 'masks "pan": *.cards.pan: hidden' in explained("SELECT 1", "engineering", target="sandbox").output
+
+
+def test_explain_as_json_has_the_approval_and_the_masks(holding: Path) -> None:
+    arguments = ["explain", "--json", "--group", "engineering", "--group", "dba", "--target", "core-banking"]
+    done = run(*arguments, "UPDATE loans SET a = 1")
+    told = json.loads(done.output)
+    assert (done.exit_code, told["allowed"], told["decision"]) == (Exit.HELD, False, "hold")
+    assert told["rule"]["name"] == "loans need two"
+    assert (told["approvers"], told["quorum"], told["expires"]) == (["dba-managers", "duty"], 2, "1h")
+    assert told["masks"] == [
+        {
+            "rule": "notes",
+            "columns": ["*.loans.note", "*.loans.memo"],
+            "transform": {"kind": "null", "first": 0, "last": 0},
+            "is_clear": False,
+        },
+        {
+            "rule": "ssn",
+            "columns": ["*.customers.ssn"],
+            "transform": {"kind": "keep", "first": 0, "last": 4},
+            "is_clear": True,
+        },
+    ]
+    assert json.loads(run(*arguments, "SELECT 1").output)["decision"] == "allow"
+
+
+def test_what_never_travels_is_refused_even_where_the_policy_would_hold_it(holding: Path) -> None:
+    done = explained("UPDATE loans SET a = 1; SELEC 1", "engineering")
+    assert done.exit_code == Exit.FAILED
+    assert "held by" not in done.output
+
+
+def test_check_counts_the_masks(holding: Path) -> None:
+    assert "5 guardrails, 3 masks; SHA-256" in run("check").output
+
+
+def test_who_can_tells_what_is_possible_with_approval_only(holding: Path) -> None:
+    assert run("who-can", "--target", "core-banking", "--allow", "unknown", "--verb", "do").output.splitlines() == [
+        '"migrations": groups migrators, only with approval',
+        '  with approval for what the guardrail "blocks are read" holds',
+    ]
+    assert run("who-can", "--target", "core-banking", "--allow", "write", "--verb", "update").output.splitlines() == [
+        '"engineers work in production": groups engineering',
+        '  with approval for what the guardrail "loans need two" holds',
+    ]
+    arguments = ["--json", "--target", "core-banking", "--allow", "unknown", "--verb", "do"]
+    (told,) = json.loads(run("who-can", *arguments).output)
+    assert (told["holds"], told["is_always_held"], told["guardrails"]) == (["blocks are read"], True, [])
+
+
 DOCS = Path(__file__).parents[2] / "docs/reference/policy.md"
 
 
@@ -131,13 +222,14 @@ def test_the_truth_table_of_the_reference_holds_for_its_statements(folder: Path)
     page = DOCS.read_text()
     (folder / "policy.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
     rows = re.findall(
-        r"^\| ([^|]+) \| ([a-z-]+) \| `([^`]+)` \|[^|]+\| (allow|deny) \| ([^|]+) \|$", page, re.MULTILINE
+        r"^\| ([^|]+) \| ([a-z-]+) \| `([^`]+)` \|[^|]+\| (allow|deny|hold) \| ([^|]+) \|$", page, re.MULTILINE
     )
-    assert len(rows) >= 25
+    assert len(rows) >= 35
+    status = {"allow": Exit.OK, "deny": Exit.FAILED, "hold": Exit.HELD}
     for groups, target, sql, decision, rule in rows:
         done = explained(sql, *(group.strip() for group in groups.split(",")), target=target)
-        last = [line for line in done.output.splitlines() if line.startswith(("allowed by", "denied by"))]
-        assert (done.exit_code, f'"{rule}"' in last[0]) == (int(decision == "deny"), True), (sql, done.output)
+        last = [line for line in done.output.splitlines() if line.startswith(("allowed by", "denied by", "held by"))]
+        assert (done.exit_code, f'"{rule}"' in last[0]) == (status[decision], True), (sql, done.output)
 
 
 # --- who-can ---------------------------------------------------------------------------------------------------------

@@ -126,3 +126,16 @@ def test_a_cancel_for_another_process_is_passed_on() -> None:
     made, world = desk(Refusal.UNKNOWN)
     call(made, "cancel", {"key": "0a0b"})
     assert world.cancelled == ["0a0b"]
+
+
+def test_the_end_of_a_session_is_told() -> None:
+    made, _ = desk(Refusal.UNKNOWN)
+    ended: list[UUID] = []
+
+    async def note(session: UUID) -> None:
+        ended.append(session)
+
+    made.on_closed(note)
+    call(made, "session_opened", OPENED)
+    call(made, "session_closed", {"session": str(SESSION), "reason": "client_closed"})
+    assert ended == [SESSION]

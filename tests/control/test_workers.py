@@ -122,3 +122,14 @@ def test_all_end_when_the_node_stops() -> None:
         return pid
 
     assert not Path(f"/proc/{asyncio.run(scene())}").exists()
+
+
+@pytest.mark.asyncio
+async def test_one_data_process_is_informed_and_one_that_has_gone_is_no_fault() -> None:
+    async with running(2) as node:
+        told: list[object] = []
+        for number, worker in node.workers._workers.items():
+            worker.peer.notify = lambda method, params, number=number: told.append((number, method, params))  # type: ignore[method-assign]
+        node.workers.inform(1, "answered", {"answer": "granted"})
+        node.workers.inform(7, "answered", {})
+        assert told == [(1, "answered", {"answer": "granted"})]

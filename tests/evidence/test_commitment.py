@@ -1,3 +1,5 @@
+import hmac
+
 import pytest
 
 from vestibule.evidence import commitment
@@ -67,3 +69,9 @@ def test_output_fed_in_pieces_commits_like_the_whole() -> None:
         pieces.update(piece)
     assert whole.hexdigest() == pieces.hexdigest()
     assert whole.hexdigest() != commitment.text_mac(KEY, b"078-05-1120")
+
+
+def test_what_was_shown_is_committed_apart_from_other_uses_of_the_key() -> None:
+    shown = commitment.shown_mac(KEY, b"DELETE FROM loans")
+    assert shown == hmac.digest(KEY, b"vestibule-shown-v1\x00DELETE FROM loans", "sha256").hex()
+    assert shown != commitment.text_mac(KEY, b"DELETE FROM loans")

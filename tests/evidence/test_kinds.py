@@ -24,6 +24,13 @@ REQUIRED = {
         "statement", "no", "dialect", "text_bytes", "text_mac", "bytes_mac", "bind_key", "decision", "rule",
     },
     Kind.STATEMENT_FINISHED: {"decided", "outcome", "forwarded"},
+    Kind.APPROVAL_REQUESTED: {
+        "approval", "scope", "requester", "bytes_mac", "bind_key", "approvers", "quorum", "expires_at",
+    },
+    Kind.APPROVAL_ANSWERED: {"request", "answer", "granted_so_far", "latency_ms"},
+    Kind.PERMIT_USED: {
+        "permit", "request", "answers", "decided", "bytes_mac", "bind_key", "equal", "result", "uses_left",
+    },
     Kind.POLICY_APPLIED: {"policy", "text", "source", "effective_at"},
     Kind.EVIDENCE_VIEWED: {"viewer", "action"},
     Kind.NODE_STARTED: {"version", "python", "clean"},

@@ -31,9 +31,43 @@ def test_a_target_that_nobody_reaches_is_told() -> None:
     )
 
 
-def test_unknown_is_told_to_be_denied_all_the_same() -> None:
+def test_unknown_that_nothing_holds_is_told_to_be_denied_all_the_same() -> None:
     (told,) = [line for line in warned(HEAD + RULES) if "unknown" in line]
-    assert told.startswith("p:42:12: access[2].allow: ")
+    assert told == (
+        "p:42:12: access[2].allow: unknown leads to a hold at most, and no guardrail holds it: "
+        "such statements are denied all the same"
+    )
+
+
+@pytest.mark.parametrize(
+    ("match", "is_told"),
+    [
+        ("{impact: unknown}", False),
+        ("{verbs: [do]}", False),
+        ("{at_least: admin, groups: [migrators, dba]}", False),
+        ("{impact: unknown, groups: [dba]}", True),
+        ("{impact: unknown, targets: [sandbox]}", True),
+        ("{impact: admin}", True),
+    ],
+)
+def test_unknown_is_told_unless_a_guardrail_may_hold_it_for_these_groups_on_these_targets(
+    match: str, is_told: bool
+) -> None:
+    hold = f"  - {{name: held, match: {match}, action: hold, approvers: {{groups: [x]}}}}\n"
+    assert any("no guardrail holds it" in line for line in warned(HEAD + RULES + hold)) is is_told
+
+
+def test_a_mask_on_no_target_is_told() -> None:
+    entry = "masks:\n  - {name: ssn, columns: [t.c], targets: {labels: {env: prod}}}\n"
+    (told,) = warned(HEAD + ACCESS + entry)
+    assert told == 'p:32:42: masks[0].targets: "ssn" masks nothing: no target carries these labels'
+
+
+def test_a_mask_that_is_clear_for_nobody_who_has_access_is_told() -> None:
+    entry = "masks:\n  - {{name: ssn, columns: [t.c], clear_for: {{groups: [{}]}}}}\n"
+    (told,) = warned(HEAD + ACCESS + entry.format("enginering"))
+    assert told.endswith('masks[0].clear_for: no access entry names these groups; did you mean "engineering"?')
+    assert warned(HEAD + ACCESS + entry.format("fraud, engineering")) == []
 
 
 def test_labels_that_no_target_carries_are_told() -> None:

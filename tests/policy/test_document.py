@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from tests.support.policies import HEAD, RULES, sample
 from vestibule.model.errors import ConfigurationError
+from vestibule.model.plan import Transform
 from vestibule.model.statement import Impact
 from vestibule.model.target import Address, Credential, RegisteredFunction, TargetTls
 from vestibule.policy.access import Selector, SessionLimits
 from vestibule.policy.document import TEXT_LIMIT, Policy, PolicyError, diff, load
-from vestibule.policy.guardrails import EVERY_IMPACT
+from vestibule.policy.guardrails import EVERY_IMPACT, Approval
+from vestibule.policy.masks import MaskEntry
 
 HOUR = 3_600_000_000
 
@@ -87,6 +89,66 @@ def test_several_impacts_of_a_match_are_ored_and_verbs_are_read_in_any_case() ->
     assert guardrail.match.verbs == {"drop"}
 
 
+def test_a_guardrail_that_holds_says_who_approves_and_how_long_it_waits() -> None:
+    rules = (
+        "guardrails:\n"
+        "  - {name: a, match: {verbs: [drop]}, action: hold, approvers: {groups: [x, y]}}\n"
+        "  - {name: b, match: {verbs: [do]}, action: hold, approvers: {groups: [x], quorum: 5}, expires: 24h,\n"
+        "     reason: c}\n"
+        "  - {name: c, match: {verbs: [call]}, action: hold, approvers: {groups: [x], quorum: 1}, expires: 1m}\n"
+        "  - {name: d, match: {verbs: [grant]}, action: deny, reason: e}\n"
+    )
+    first, second, third, last = load((HEAD + rules).encode(), "p").guardrails
+    assert (first.approval, first.reason) == (Approval(frozenset({"x", "y"}), 1, HOUR // 4), "")
+    assert (second.approval, second.reason) == (Approval(frozenset({"x"}), 5, 24 * HOUR), "c")
+    assert third.approval == Approval(frozenset({"x"}), 1, HOUR // 60)
+    assert (last.approval, last.holds, first.holds) == (None, False, True)
+
+
+def test_masks_are_what_the_file_says() -> None:
+    rules = """\
+masks:
+  - {name: a, columns: ["*.Customers.ssn", 't."C"'], transform: {keep_first: 1, keep_last: 4}}
+  - {name: b, columns: [t.c], clear_for: {groups: [x, y]}, targets: [sandbox]}
+  - {name: c, columns: [t.c], transform: null, targets: {labels: {env: test}}}
+  - {name: d, columns: [t.c], transform: "null"}
+  - {name: e, columns: [t.c], transform: {keep_first: 6}}
+  - name: f
+    columns: [t.c]
+    transform: hide
+"""
+    hide, null = Transform("hide"), Transform("null")
+    sandbox, test = Selector(names=frozenset({"sandbox"})), Selector(labels={"env": "test"})
+    assert load((HEAD + rules).encode(), "p").masks == (
+        MaskEntry("a", ("*.customers.ssn", "*.t.C"), Transform("keep", 1, 4)),
+        MaskEntry("b", ("*.t.c",), hide, frozenset({"x", "y"}), sandbox),
+        MaskEntry("c", ("*.t.c",), null, targets=test),
+        MaskEntry("d", ("*.t.c",), null),
+        MaskEntry("e", ("*.t.c",), Transform("keep", 6, 0)),
+        MaskEntry("f", ("*.t.c",), hide),
+    )
+
+
+@pytest.mark.parametrize("nothing", ["", "~", "NULL"])
+def test_a_transform_without_a_word_is_no_transform(nothing: str) -> None:
+    assert "masks[0].transform: has no value" in refused(
+        HEAD + f"masks:\n  - name: a\n    columns: [t.c]\n    transform: {nothing}\n"
+    )
+
+
+def test_everything_wrong_with_an_action_is_told_at_once() -> None:
+    rule = "  - {name: a, match: {verbs: [drop]}, action: deny, approvers: {groups: [x]}, expires: 1h}\n"
+    hold = "  - {name: b, match: {verbs: [drop]}, action: hold}\n"
+    told = refused(HEAD + "guardrails:\n" + rule + hold)
+    assert [line.split(": ", 1)[1] for line in told.splitlines()] == [
+        'guardrails[0]: "reason" is missing; write for example reason: "Migrations drop."',
+        "guardrails[0].approvers: nobody can approve what is denied; remove approvers, or write action: hold",
+        "guardrails[0].expires: nobody can approve what is denied; remove expires, or write action: hold",
+        'guardrails[1]: "approvers" is missing; action hold needs them; '
+        "write for example approvers: {groups: [managers]}",
+    ]
+
+
 def test_nothing_of_a_loaded_policy_can_be_changed() -> None:
     policy = sample()
     for mapping in (policy.targets, policy.roles, policy.targets["sandbox"].labels):
@@ -125,7 +187,7 @@ def test_providers_have_different_names_and_issuers() -> None:
 
 def test_a_smaller_policy_is_enough_and_denies() -> None:
     policy = load(HEAD.encode(), "policy.yaml")
-    assert policy.access == policy.guardrails == ()
+    assert policy.access == policy.guardrails == policy.masks == ()
 
 
 def test_a_policy_may_be_a_mapping_only() -> None:
@@ -155,7 +217,20 @@ def test_the_first_policy_differs_from_nothing() -> None:
     assert all(line.startswith("+") for line in told[3:])
 
 
-_lines = (HEAD + RULES).splitlines()
+_MORE = """\
+  - name: held
+    match: {verbs: [update]}
+    action: hold
+    approvers: {groups: [dba], quorum: 2}
+    expires: 15m
+masks:
+  - name: ssn
+    columns: ["*.customers.ssn", 'public."Card*".pan']
+    transform: {keep_last: 4}
+    clear_for: {groups: [dba]}
+    targets: [core-banking]
+"""
+_lines = (HEAD + RULES + _MORE).splitlines()
 
 
 @given(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.support.policies import operation, sample
 from vestibule.model.statement import Impact
 from vestibule.policy.access import Selector
-from vestibule.policy.guardrails import Guardrail, Match, first_match, names, parts
+from vestibule.policy.guardrails import Approval, Guardrail, Match, first_match, names, parts
 
 CORE = sample().targets["core-banking"]
 
@@ -88,3 +88,8 @@ def test_the_first_match_in_the_order_of_the_file_counts() -> None:
     assert first_match((one, two), operation("schema drop t")) is one
     assert first_match((two, one), operation("schema drop t")) is two
     assert first_match((one,), operation("read select t")) is None
+
+
+def test_a_guardrail_holds_exactly_if_somebody_may_approve() -> None:
+    assert Guardrail("held", Match(), "", Approval(frozenset({"dba"}), 1, 60_000_000)).holds
+    assert not Guardrail("denied", Match(), "no").holds

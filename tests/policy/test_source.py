@@ -140,6 +140,20 @@ def test_broken_syntax_names_the_place_and_quotes_nothing() -> None:
     assert "hunter2" not in found[0]
 
 
+def test_a_star_without_quotes_is_told_to_need_them() -> None:
+    told = ["f.yaml:2:6: an alias (*) is not read; put a text that begins with * in quotes"]
+    assert problems(b"a:\n  - *.customers.ssn\n") == told
+
+
+def test_null_is_a_word_for_the_keys_that_ask_for_it_and_for_no_other() -> None:
+    text = b"a: null\nb: null\nc: [null]\nd: {a: null, b: ~}\n"
+    assert parse(text, frozenset({"a", "c"})).data == {
+        "a": "null", "b": None, "c": [None], "d": {"a": "null", "b": None},
+    }  # fmt: skip
+    assert parse(b"a: null").data == {"a": None}
+    assert parse(b"a: ~", frozenset({"a"})).data == {"a": None}
+
+
 def test_problems_come_in_the_order_of_the_file_and_once() -> None:
     first, second = Problem(Place(1, 2), "x"), Problem(Place(3, 1), "a")
     assert Faulty(second, first, second).problems == (first, second)

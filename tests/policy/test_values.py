@@ -20,6 +20,17 @@ def test_durations_are_microseconds(text: str, micros: int) -> None:
     assert values.duration(text) == micros
 
 
+@pytest.mark.parametrize("text", ["0ms", "1ms", "1500ms", "1s", "90s", "1m", "15m", "36h", "1d", "366d"])
+def test_a_duration_is_written_as_it_is_read(text: str) -> None:
+    assert values.duration(values.spelled(values.duration(text))) == values.duration(text)
+
+
+def test_a_duration_is_written_in_the_largest_unit_without_a_rest() -> None:
+    assert [values.spelled(values.duration(text)) for text in ("1500ms", "900s", "90s", "60m", "24h", "25h")] == [
+        "1500ms", "15m", "90s", "1h", "1d", "25h",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("text", ["8", "8 h", "8H", "h", "-1h", "1.5h", "1h30m", "", "٣h", "999999999d", "367d"])
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no duration|is too long"):

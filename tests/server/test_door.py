@@ -308,3 +308,20 @@ async def test_a_slow_peer_is_not_dead_and_a_reset_one_is() -> None:
     assert door.closed or door.is_dead()
     door.abort()
     await eventually(lambda: watcher.lost)
+
+
+@pytest.mark.asyncio
+async def test_a_peer_that_is_not_read_is_looked_at_and_its_end_reported_once() -> None:
+    door, watcher, peer = await attached()
+    door.read(False)
+    await peer.send(b"x" * 1_000)
+    await asyncio.sleep(0.05)
+    door.end_if_gone()
+    assert not watcher.ends
+    peer.leave()
+    await asyncio.sleep(0.05)
+    door.end_if_gone()
+    door.end_if_gone()
+    assert watcher.ends == 1
+    door.abort()
+    await eventually(lambda: watcher.lost)

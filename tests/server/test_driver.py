@@ -4,26 +4,33 @@ from collections.abc import Callable, Sequence
 import pytest
 import structlog
 
+from tests.support.approvals import REQUEST
 from tests.support.doors import End, Scene, eventually
 from tests.support.driving import MakeScene, data_of, on, open_scene, statement, target_of
-from tests.support.scripted import conversation, permit_for, record
+from tests.support.scripted import FakeApprovals, conversation, permit_for, record
 from vestibule.gate.permit import OPENED, access_permit, session_permit
 from vestibule.model.effect import (
     Analyse,
+    Ask,
     Cancel,
     Close,
     Dial,
     Effect,
+    Pause,
     Persist,
     Prove,
     Send,
     Wake,
+    Withdraw,
 )
 from vestibule.model.errors import EvidenceUnavailable
 from vestibule.model.event import (
     Analysed,
+    Answered,
+    Asked,
     Dialed,
     DialFailed,
+    Ended,
     Event,
     Proven,
     Received,
@@ -35,6 +42,7 @@ from vestibule.model.identity import Refusal
 from vestibule.model.names import Instant
 from vestibule.model.record import Kind, Reference
 from vestibule.model.statement import Parsed, Unsupported
+from vestibule.server import driver as driver_module
 
 pytestmark = pytest.mark.asyncio
 
@@ -393,3 +401,63 @@ async def test_a_deadline_wakes_the_relay(make_scene: MakeScene) -> None:
     )
     await scene.begin(b"hello")
     await eventually(lambda: scene.script.of(Woken))
+
+
+async def test_a_side_that_is_paused_and_watched_is_noticed_when_it_goes(
+    make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_module, "WATCH_SECONDS", 0.05)
+    scene = make_scene()
+    scene.script.answer = lambda event: (
+        (Pause(Side.CLIENT, is_watched=True),) if isinstance(event, Received) else (Close("seen"),)
+    )
+    await scene.begin(b"hello")
+    await eventually(lambda: scene.script.of(Received))
+    await scene.client.send(b"more")
+    scene.client.leave()
+    await eventually(lambda: scene.script.of(Ended))
+
+
+async def test_people_are_asked_once_the_record_of_the_request_is_durable_and_it_is_named(
+    make_scene: MakeScene,
+) -> None:
+    scene = make_scene(journal="told")
+    ask = Ask(REQUEST, "requested")
+    scene.script.answer = lambda event: (
+        (Persist(record("requested", Kind.APPROVAL_REQUESTED)), ask) if isinstance(event, Received) else ()
+    )
+    await scene.begin(b"hello")
+    await eventually(lambda: scene.journal.tickets)
+    approvals = scene.services.approvals
+    assert isinstance(approvals, FakeApprovals)
+    assert approvals.asked == []
+    scene.journal.tickets[0].settle()
+    await eventually(lambda: scene.script.of(Asked))
+    assert approvals.asked == [(REQUEST, scene.journal.tickets[0].written[0])]
+
+
+async def test_nobody_is_asked_when_the_request_cannot_be_recorded(make_scene: MakeScene) -> None:
+    scene = make_scene(journal="refused")
+    ask = Ask(REQUEST, "requested")
+    scene.script.answer = lambda event: (
+        (Persist(record("requested", Kind.APPROVAL_REQUESTED)), ask) if isinstance(event, Received) else ()
+    )
+    await scene.begin(b"hello")
+    await eventually(lambda: scene.script.of(Unrecorded))
+    approvals = scene.services.approvals
+    assert isinstance(approvals, FakeApprovals)
+    assert approvals.asked == []
+
+
+async def test_a_withdrawal_is_passed_on_and_an_answer_reaches_the_relay(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    scene.script.answer = lambda event: (
+        (Withdraw(REQUEST.approval, "cancelled"),) if isinstance(event, Received) else ()
+    )
+    await scene.begin(b"hello")
+    await eventually(lambda: scene.script.of(Received))
+    approvals = scene.services.approvals
+    assert isinstance(approvals, FakeApprovals)
+    assert approvals.withdrawn == [(REQUEST.approval, "cancelled")]
+    scene.driver.answered(Answered(REQUEST.approval, "granted", "mia"))
+    assert scene.script.of(Answered) == [Answered(REQUEST.approval, "granted", "mia")]

@@ -95,6 +95,7 @@ async def test_an_opened_session_that_nobody_closed_is_closed_with_what_is_known
         "duration_us": 4_000,
         "statements": 2,
         "allowed": 1,
+        "held": 0,
         "denied": 1,
         "bytes_to_client": 7,
         "bytes_to_target": 9,

@@ -8,7 +8,9 @@ import pytest
 from tests.support.scripted import SOMEBODY
 from vestibule.bus import CallFailed, Peer, connect
 from vestibule.evidence.heartbeat import sessions_digest
+from vestibule.model.approval import ApprovalId
 from vestibule.model.errors import ConfigurationError
+from vestibule.model.event import Answered
 from vestibule.server.clock import Clock
 from vestibule.server.orders import Orders
 from vestibule.wire.jsonrpc import INVALID_PARAMS, Params
@@ -23,10 +25,14 @@ class FakeDriver:
 
     def __init__(self, session: UUID) -> None:
         self.told: list[tuple[str, str]] = []
+        self.answers: list[Answered] = []
         self.conversation = type("Facts", (), {"session": session})
 
     def tell(self, what: str, by: str = "") -> None:
         self.told.append((what, by))
+
+    def answered(self, answered: Answered) -> None:
+        self.answers.append(answered)
 
 
 class FakeSessions:
@@ -185,3 +191,22 @@ async def test_many_sessions_are_told_without_holding_up_the_loop() -> None:
     counting.cancel()
     assert all(driver.told == [("drain", "")] for driver in drivers)
     assert turns > 20
+
+
+async def test_what_people_answered_reaches_the_session_that_waits() -> None:
+    post = Post()
+    said = {"approval": "AR-7Q2M4V0XKD", "answer": "refused", "by": "mia", "comment": "not today"}
+    assert await post.call("answered", session=str(SECOND), **said) == {}
+    assert post.sessions.second.answers == [Answered(ApprovalId("AR-7Q2M4V0XKD"), "refused", "mia", "not today")]
+    assert post.sessions.first.answers == []
+    assert await Post().call("answered", session=str(uuid4()), **said) == {}
+
+
+@pytest.mark.parametrize("wrong", [{"answer": "perhaps"}, {"approval": "7"}, {"session": "x"}, {"by": 1}])
+async def test_an_answer_that_cannot_be_read_changes_nothing(wrong: dict[str, object]) -> None:
+    post = Post()
+    said = {"session": str(FIRST), "approval": "AR-7Q2M4V0XKD", "answer": "granted", "by": "mia", "comment": ""}
+    with pytest.raises(CallFailed) as caught:
+        await post.call("answered", **{**said, **wrong})
+    assert caught.value.code == INVALID_PARAMS
+    assert post.sessions.first.answers == []

@@ -56,6 +56,13 @@ def test_a_peer_has_left_when_it_has_ended_its_side_and_reads_nothing_of_ours() 
     assert not sockets.has_left(b"")
 
 
+def test_a_peer_is_gone_when_it_has_ended_its_side_or_reset_it_though_nobody_reads() -> None:
+    assert sockets.is_gone(info(state=8))
+    assert sockets.is_gone(info(state=7))
+    assert not sockets.is_gone(info())
+    assert not sockets.is_gone(b"")
+
+
 def test_what_was_acknowledged_is_idle() -> None:
     near, far = tcp_pair()
     with near, far:

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from tests.support.evidence_records import access, closed, decided, finished, opened
+from tests.support.evidence_records import access, closed, decided, finished, opened, released
 from tests.support.journals import stored
 from tests.support.log_site import Site, rows
 from vestibule.model.record import Kind, Record
@@ -59,6 +59,17 @@ async def test_an_open_session_has_its_sums_and_its_running_statements_however_i
     assert (session.rows, session.bytes_to_client) == (7, 128)
     ((number, record_id, leaf),) = [(each.number, each.id, each.leaf) for each in session.running]
     assert (number, record_id, leaf) == (3, records[6].header.id, records[6].leaf)
+
+
+@pytest.mark.parametrize("step", [1, 2, 5])
+@pytest.mark.parametrize("result", ["spent", "refused"])
+async def test_a_held_statement_may_have_run_once_its_permit_is_spent(site: Site, step: int, result: str) -> None:
+    history = [access(ADA), opened(ADA), decided(ADA, 1, "hold"), released(ADA, 1, result), decided(ADA, 2, "hold")]
+    (session,) = await open_sessions(site, *[history[start : start + step] for start in range(0, 5, step)])
+    records = stored(site.data / "journal" / "n1.w0")
+    assert (session.statements, session.allowed, session.denied, session.held) == (2, 0, 0, 2)
+    running = [(each.id, each.leaf) for each in session.running]
+    assert running == ([(records[2].header.id, records[2].leaf)] if result == "spent" else [])
 
 
 @pytest.mark.parametrize("step", [1, 3, 9])

@@ -68,6 +68,23 @@ def decided(session: UUID, no: int, decision: str = "allow", text: str = "SELECT
     return Record(Kind.STATEMENT_DECIDED, members, session, TARGET, name=f"decided/{no}")
 
 
+def released(session: UUID, no: int, result: str = "spent") -> Record:
+    """Use the approval of a statement that was held."""
+    reference: dict[str, Json] = {"id": str(UUID(int=5)), "leaf": "c" * 64}
+    members: dict[str, Json] = {
+        "permit": str(UUID(int=6)),
+        "request": reference,
+        "answers": [reference],
+        "decided": Reference(f"decided/{no}"),
+        "bytes_mac": "b" * 64,
+        "bind_key": str(UUID(int=7)),
+        "equal": result == "spent",
+        "result": result,
+        "uses_left": 0,
+    }
+    return Record(Kind.PERMIT_USED, members, session, TARGET)
+
+
 def finished(session: UUID, no: int, outcome: str = "ok", rows: int = 1) -> Record:
     """Finish statement `no`."""
     members: dict[str, Json] = {

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from tests.support.policies import identity, sample
+from tests.support.policies import HEAD, RULES, identity, sample
 from vestibule.gate.gate import Gate, StorageKey
 from vestibule.gate.session import SessionGate
 from vestibule.model.event import Admission, Dialed
 from vestibule.model.identity import Identity, Peer
 from vestibule.model.names import Instant, TargetName
 from vestibule.model.statement import Analysis, Impact, Operation, Parameter, Span, Statement
+from vestibule.policy.document import load
 from vestibule.policy.engine import Engine
 
 SESSION = UUID("018f0000-0000-7000-8000-000000000001")
@@ -20,9 +21,29 @@ DATA_KEY = bytes(range(32))
 DATA_KEY_ID = str(UUID(int=9))
 
 
+#: What is held, beside the sample's rules: deleting, for the people who look after the databases.
+HOLDING = """
+  - name: deleting needs a second person
+    match: {verbs: [delete]}
+    action: hold
+    approvers: {groups: [dba-managers], quorum: 1}
+    expires: 15m
+"""
+
+
 def gate() -> Gate:
     """A gate with the sample policy."""
     return Gate(Engine(sample()), StorageKey("k1", bytes(32)))
+
+
+def holding_engine(more: str = "") -> Engine:
+    """The sample policy with a guardrail that holds; `more` makes it another policy."""
+    return Engine(load((HEAD + RULES + HOLDING + more).encode(), "policy.yaml"))
+
+
+def holding_gate(more: str = "") -> Gate:
+    """A gate where deleting is held."""
+    return Gate(holding_engine(more), StorageKey("k1", bytes(32)))
 
 
 def admission(*groups: str) -> Admission:

@@ -17,10 +17,29 @@ from functools import partial
 from typing import Literal, Protocol
 from uuid import UUID
 
-from vestibule.model.effect import Analyse, Cancel, Close, Dial, Effect, Pause, Persist, Prove, Resume, Send, Wake
+from tests.support.people import Approvals
+from vestibule.model.effect import (
+    Analyse,
+    Ask,
+    Cancel,
+    Close,
+    Dial,
+    Effect,
+    Pause,
+    Persist,
+    Prove,
+    Resume,
+    Seek,
+    Send,
+    Spend,
+    Wake,
+    Withdraw,
+)
 from vestibule.model.event import (
     Admission,
     Analysed,
+    Answered,
+    Asked,
     Dialed,
     DialFailed,
     Ended,
@@ -60,6 +79,7 @@ class World:
     proof: Admission | Refusal
     dialed: Dialed | DialFailed
     analyse: Callable[[bytes, object], Parsed | Unsupported]
+    approvals: Approvals = field(default_factory=Approvals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +222,15 @@ class Playbook:
         """Tell the relay something from outside."""
         self.deliver(Told(what))
 
+    def people(self, answer: Literal["granted", "refused", "expired", "withdrawn"], by: str = "mia") -> None:
+        """Let people answer the request that is open."""
+        (approval,) = self.world.approvals.open
+        if answer == "granted":
+            self.world.approvals.granted.add(approval)
+        else:
+            del self.world.approvals.open[approval]
+        self.deliver(Answered(approval, answer, by))
+
     def pass_time(self, microseconds: int) -> None:
         """Let time pass, and the alarm ring if it is due."""
         end = Instant(self.now + microseconds)
@@ -342,9 +371,15 @@ class Playbook:
             case Wake(at=at):
                 self.deadline = at
             case Dial() | Cancel():
-                self._once_durable(effect)
-            case Prove() | Analyse():
+                self._once_durable(effect, effect.permit.record)
+            case Ask():
+                self._once_durable(effect, effect.record)
+            case Prove() | Analyse() | Seek() | Spend():
                 self._begin(effect)
+            case Withdraw():
+                self.world.approvals.open.pop(effect.approval, None)
+                self.world.approvals.withdrawn.append(effect)
+                self._note(effect)
             case Persist():
                 pass
             case _:
@@ -360,8 +395,8 @@ class Playbook:
         assert name in self._batches, f"bytes that wait for {name!r}, which nobody has recorded"
         return self._batches[name]
 
-    def _once_durable(self, effect: Dial | Cancel) -> None:
-        batch = self._batch(effect.permit.record)
+    def _once_durable(self, effect: Effect, name: str) -> None:
+        batch = self._batch(name)
         if batch.durable:
             self._begin(effect)
         elif batch.durable is None:
@@ -382,6 +417,13 @@ class Playbook:
                 self.deliver(self.world.dialed)
             case Analyse():
                 self.deliver(Analysed(self.world.analyse(effect.text, getattr(effect, "catalog", None))))
+            case Seek():
+                self.deliver(self.world.approvals.seek())
+            case Ask(request=request):
+                self.world.approvals.open[request.approval] = request
+                self.deliver(Asked(request.approval))
+            case Spend():
+                self.deliver(self.world.approvals.spend(effect))
             case _:
                 pass
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 from vestibule.gate.permit import ACCESS, OPENED, access_permit, session_permit
+from vestibule.model.approval import ApprovalId, Request
 from vestibule.model.decision import Permit
-from vestibule.model.effect import Close, Dial, Effect, Opened, Persist, Prove, Send
+from vestibule.model.effect import Close, Dial, Effect, Opened, Persist, Prove, Send, Spend
 from vestibule.model.errors import EvidenceUnavailable
-from vestibule.model.event import Admission, Dialed, Ended, Event, Proven, Received, Side
+from vestibule.model.event import Admission, Dialed, Ended, Event, Proven, Received, Side, Sought, Spent
 from vestibule.model.identity import Identity, Peer, Proof, Refusal, Who
 from vestibule.model.names import Instant, LoginName, TargetName
-from vestibule.model.record import Kind, Record, Reference
+from vestibule.model.record import Kind, Record, Reference, Written
 from vestibule.model.statement import Parsed, Unsupported
 from vestibule.model.target import Address, Credential, Target, TargetTls
 from vestibule.protocols.base import Conversation
@@ -132,6 +133,7 @@ class FakeTicket:
         self.records = tuple(records)
         self.done = False
         self.error: Exception | None = None
+        self.written = tuple(Written(UUID(int=at), bytes(32)) for at, _ in enumerate(self.records))
         self._told = told
 
     def settle(self, error: Exception | None = None) -> None:
@@ -241,6 +243,40 @@ class FakeAnalyst:
         return Unsupported("42601", text.decode())
 
 
+class FakeApprovals:
+    """Offers nothing, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Request, Written]] = []
+        self.withdrawn: list[tuple[ApprovalId, str]] = []
+        self.sought = Sought(None, cause="told to")
+        self.spent: Spent | None = None
+        self.error: Exception | None = None
+
+    async def seek(self, conversation: Conversation, identity: Identity, target: TargetName) -> Sought:
+        """Answer."""
+        self._fail()
+        return self.sought
+
+    async def ask(self, request: Request, record: Written) -> None:
+        """Keep it."""
+        self._fail()
+        self.asked.append((request, record))
+
+    async def spend(self, conversation: Conversation, identity: Identity, target: TargetName, spend: Spend) -> Spent:
+        """Answer."""
+        self._fail()
+        return self.spent or Spent(spend.approval, None, "told to")
+
+    def withdraw(self, conversation: Conversation, approval: ApprovalId, why: str) -> None:
+        """Keep it."""
+        self.withdrawn.append((approval, why))
+
+    def _fail(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
 class FakeSecrets:
     """A vault with one secret."""
 
@@ -249,7 +285,9 @@ class FakeSecrets:
         return b"target password"
 
 
-def services(journal: FakeJournal, dialer: Dialer, desk: FakeDesk | None = None) -> Services:
+def services(
+    journal: FakeJournal, dialer: Dialer, desk: FakeDesk | None = None, approvals: FakeApprovals | None = None
+) -> Services:
     """Put stand-ins together."""
     return Services(
         clock=Clock(),
@@ -257,6 +295,7 @@ def services(journal: FakeJournal, dialer: Dialer, desk: FakeDesk | None = None)
         dialer=dialer,
         prover=FakeProver(),
         analyst=FakeAnalyst(),
+        approvals=approvals or FakeApprovals(),
         desk=desk or FakeDesk(),
     )
 

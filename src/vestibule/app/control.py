@@ -24,10 +24,13 @@ import uvloop
 from fastapi import FastAPI
 
 from vestibule.app.data import open_journal, started, wall_clock, writer
+from vestibule.bus import Handler
 from vestibule.control.api.service import Service, application
-from vestibule.control.api.sessions import Sessions
+from vestibule.control.api.sessions import AUDITOR, Sessions
 from vestibule.control.api.sign_in import SignIn
 from vestibule.control.api.targets import Targets
+from vestibule.control.approval_desk import ApprovalDesk, Gateway
+from vestibule.control.approvals import Approvals, Port
 from vestibule.control.desk import Desk
 from vestibule.control.integrator import Integrator
 from vestibule.control.integrator import Settings as LogSettings
@@ -38,6 +41,7 @@ from vestibule.control.viewing import Viewing
 from vestibule.control.web import Web
 from vestibule.control.workers import Launch, Workers
 from vestibule.evidence.heartbeat import EVERY, heartbeat
+from vestibule.evidence.literals import mask_words
 from vestibule.gate.gate import StorageKey
 from vestibule.identity.fetch import Fetcher
 from vestibule.identity.login import LoginService
@@ -46,12 +50,13 @@ from vestibule.identity.provider import Provider
 from vestibule.identity.proving import Prover
 from vestibule.model.identity import Identity
 from vestibule.model.names import SECOND
-from vestibule.model.record import Json, Kind, Record
+from vestibule.model.record import Json, Kind, Record, Written
 from vestibule.policy.document import Policy
 from vestibule.policy.document import Provider as PolicyProvider
 from vestibule.policy.engine import Engine
 from vestibule.server import sockets
 from vestibule.settings import Settings, read_policy
+from vestibule.stores.approvals import ApprovalStore
 from vestibule.stores.data_keys import open_data_keys
 from vestibule.stores.database import open_database
 from vestibule.stores.index import SessionIndex
@@ -59,6 +64,7 @@ from vestibule.stores.log import LogStore
 from vestibule.stores.logins import LoginStore
 from vestibule.stores.unfinished import UnfinishedStore
 from vestibule.vault import Vault
+from vestibule.wire.jsonrpc import Params
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +99,7 @@ class ControlProcess:
         async with AsyncExitStack() as stack:
             await self._open_evidence(stack)
             await self._open_identity(stack)
+            await self._open_approvals()
             listening = stack.enter_context(self._listen())
             await self._open_doors(stack, listening)
             log.info("serving", postgres=str(self._settings.listeners.postgres.address), url=self._settings.public_url)
@@ -147,6 +154,10 @@ class ControlProcess:
     async def _persist(self, record: Record) -> None:
         await self._journal.commit(record)
 
+    async def _write(self, record: Record) -> Written:
+        (written,) = await self._journal.commit(record)
+        return written
+
     async def _record_stop(self) -> None:
         members: dict[str, Json] = {"cause": "operator", "open_sessions": 0, "queue_empty": True}
         # A journal that is gone answers nothing: the end does not wait for it.
@@ -193,6 +204,28 @@ class ControlProcess:
     def _revoked(self, login: object, cause: str, token: object = None) -> None:
         params = {"login": str(login), "cause": cause, "token": None if token is None else str(token)}
         self._spawn(self._workers.tell("revoked", params))
+        if token is None and isinstance(login, UUID):
+            self._approvals.end_watches(login)
+
+    # --- approvals ---------------------------------------------------------------------------------------------------
+
+    async def _open_approvals(self) -> None:
+        self._approval_store = ApprovalStore(self._engine)
+        port = Port(self._write, self._mask, wall_clock, self._is_auditor)
+        self._approvals = Approvals(self._approval_store, self._keys, port)
+        await self._approvals.start()
+
+    async def _end_approvals(self) -> None:
+        """Withdraw what waited in the sessions that have just ended; what cannot be recorded is, at the next start."""
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(self._settings.journal.commit_timeout):
+                await self._approvals.sweep()
+
+    def _mask(self, words: str) -> str:
+        return mask_words(words, self._storage_key, self._storage_key_id)
+
+    def _is_auditor(self, identity: Identity) -> bool:
+        return AUDITOR in self._policy_engine.roles_of(identity)
 
     # --- doors -------------------------------------------------------------------------------------------------------
 
@@ -206,7 +239,15 @@ class ControlProcess:
         data, control = listening
         self._tasks: set[asyncio.Task[Any]] = set()
         self._desk = Desk(self._prover, self._keys, self._policy_json, self._may_open, self._cancel)
-        self._workers = Workers(Launch(self._command, [data]), self._desk.handlers, self._lost)
+        self._approval_desk = ApprovalDesk(
+            self._approvals,
+            self._approval_store,
+            self._keys,
+            Gateway(self._settings.public_url, wall_clock, self._desk.find, self._inform),
+        )
+        self._desk.on_closed(self._approval_desk.session_closed)
+        self._workers = Workers(Launch(self._command, [data]), self._handlers, self._lost)
+        stack.push_async_callback(self._end_approvals)
         stack.push_async_callback(self._workers.stop, DRAIN)
         await self._workers.start(self._settings.workers)
         web = Web(
@@ -215,8 +256,22 @@ class ControlProcess:
         await web.start(control)
         stack.push_async_callback(web.stop)
         stack.callback(self._end_tasks)
-        for work in (self._log.run(), self._policy.watch(self._apply), self._beat(), self._sweep()):
+        # Open streams would hold up the end of the web server.
+        stack.callback(self._approvals.close)
+        for work in (
+            self._log.run(),
+            self._policy.watch(self._apply),
+            self._beat(),
+            self._sweep(),
+            self._approvals.run(),
+        ):
             self._spawn(work)
+
+    def _handlers(self, worker: int) -> Mapping[str, Handler]:
+        return {**self._desk.handlers(worker), **self._approval_desk.handlers(worker)}
+
+    def _inform(self, worker: int, method: str, params: Params) -> None:
+        self._workers.inform(worker, method, params)
 
     def _command(self, worker: int, bus: int, listening: Sequence[int]) -> Sequence[str]:
         settings = str(self._settings.path)
@@ -235,6 +290,7 @@ class ControlProcess:
                 Targets(
                     lambda who: self._policy_engine.targets_of(who), self._settings.listeners.postgres.address.port
                 ),
+                self._approvals,
                 lambda: self._workers.are_ready,
             )
         )
@@ -258,6 +314,7 @@ class ControlProcess:
     async def _lost(self, worker: int) -> None:
         """Clean up after a data process that has died."""
         self._desk.forget(worker)
+        await self._approval_desk.lost(worker)
         await self._recovery.recover([writer(self._settings, str(worker))[1]])
 
     # --- policy ------------------------------------------------------------------------------------------------------

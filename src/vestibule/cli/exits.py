@@ -17,6 +17,8 @@ class Exit(IntEnum):
     USAGE = 2
     #: The gateway, the provider or the target cannot be reached.
     UNREACHABLE = 3
+    #: A statement waits for an approval.
+    HELD = 4
 
 
 class CommandError(VestibuleError):

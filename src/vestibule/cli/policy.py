@@ -6,21 +6,23 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, assert_never
 
 import typer
 
 from vestibule.cli.commands import example
 from vestibule.cli.exits import CommandError, Exit
-from vestibule.model.decision import Deny
+from vestibule.model.decision import Allow, Decision, Deny, Hold
 from vestibule.model.names import GroupName, TargetName
+from vestibule.model.plan import Label
 from vestibule.model.statement import Impact, Operation, Parsed, Unsupported
 from vestibule.model.target import Target
 from vestibule.policy.document import Policy, PolicyError, load
 from vestibule.policy.engine import Engine
-from vestibule.policy.explain import Explanation, Holder, explain, is_allowed, who_can
+from vestibule.policy.explain import Explanation, Holder, explain, shown, who_can
 from vestibule.policy.reading import suggestion
 from vestibule.policy.source import LIMIT, Problem
+from vestibule.policy.values import spelled
 
 if TYPE_CHECKING:
     from vestibule.analysis.sql.catalog import Catalog
@@ -65,16 +67,15 @@ def explain_(
     policy: PolicyFile = _PATH,
     as_json: Json = False,
 ) -> None:
-    """Say step by step how a text is decided.
+    """Say step by step how a text is decided, and which masks hide what from whoever is in these groups.
 
     The target is not asked: functions of the target's own count as unknown unless the policy registers them.
-    Ends with 0 if the text would be allowed, with 1 if not.
+    Ends with 0 if the text would be allowed, with 4 if it would be held for approval, with 1 if it would be refused.
     """
     engine = Engine(load(_read(policy), str(policy)))
     told = _tell(engine, frozenset(map(GroupName, group)), _target(engine.policy, target), sql)
     typer.echo(json.dumps(told.as_json(), indent=2) if as_json else "\n".join(told.as_text()))
-    if not told.is_allowed:
-        raise typer.Exit(Exit.FAILED)
+    raise typer.Exit(told.exit)
 
 
 @app.command("who-can", epilog=example("vestibule policy who-can --target core-banking --allow write"))
@@ -87,7 +88,8 @@ def who_can_(
 ) -> None:
     """List who may do something on a target.
 
-    Names the access entries with their groups, and the guardrails that may still deny.
+    Names the access entries with their groups, and the guardrails that may still deny, or hold for approval.
+    Who can do something only with an approval is listed too, and it is said. Ends with 0, whether or not anybody can.
     """
     engine = Engine(load(_read(policy), str(policy)))
     holders = who_can(engine, _target(engine.policy, target), _impact(allow), verb.lower())
@@ -130,7 +132,7 @@ def _checked(file: Path, policy: Policy | None, problems: Sequence[Problem]) -> 
     yield from (warning.render(str(file), "warning") for warning in policy.warnings)
     yield (
         f"{file}: right, {len(policy.warnings)} warnings; {len(policy.targets)} targets, {len(policy.access)} access "
-        f"entries, {len(policy.guardrails)} guardrails; SHA-256 {policy.digest}"
+        f"entries, {len(policy.guardrails)} guardrails, {len(policy.masks)} masks; SHA-256 {policy.digest}"
     )
 
 
@@ -164,8 +166,19 @@ class _Told:
     refusal: Unsupported | None
 
     @property
-    def is_allowed(self) -> bool:
-        return self.refusal is None and self.explanation is not None and is_allowed(self.explanation)
+    def exit(self) -> Exit:
+        """How the command ends."""
+        if self.refusal is not None or self.explanation is None:
+            return Exit.FAILED
+        match decision := self.explanation.decision:
+            case Allow():
+                return Exit.OK
+            case Hold():
+                return Exit.HELD
+            case Deny():
+                return Exit.FAILED
+            case _:
+                assert_never(decision)
 
     def as_text(self) -> Iterator[str]:
         if self.refusal is not None:
@@ -174,16 +187,14 @@ class _Told:
         if self.explanation is None:
             return
         yield from (f'{step.section} "{step.rule}": {step.text}' for step in self.explanation.steps)
-        decision = self.explanation.decision
-        if isinstance(decision, Deny):
-            yield f'denied by rule "{decision.rule.name}" ({decision.rule.section}): {decision.reason}'
-            yield from filter(None, [decision.hint])
-        elif self.refusal is None:
-            yield f'allowed by "{decision.rule.name}"'
+        yield from (_mask(label, shown(label.transform)) for label in self.explanation.masked)
+        yield from (_mask(label, "clear for these groups") for label in self.explanation.clear)
+        if self.refusal is None or isinstance(self.explanation.decision, Deny):
+            yield from _decided(self.explanation.decision)
 
     def as_json(self) -> dict[str, object]:
         told: dict[str, object] = {
-            "allowed": self.is_allowed,
+            "allowed": self.exit is Exit.OK,
             "operations": [
                 {"verb": one.verb, "object": one.object, "impact": one.impact.word} for one in self.operations
             ],
@@ -192,11 +203,55 @@ class _Told:
             told["refused"] = asdict(self.refusal)
         if self.explanation is not None:
             decision = self.explanation.decision
-            told["rule"] = asdict(decision.rule)
+            told |= {"decision": type(decision).__name__.lower(), "rule": asdict(decision.rule)}
             told["steps"] = [asdict(step) for step in self.explanation.steps]
-            if isinstance(decision, Deny):
-                told |= {"reason": decision.reason, "hint": decision.hint}
+            told |= _decided_json(decision)
+            told["masks"] = [
+                *(_mask_json(label, is_clear=False) for label in self.explanation.masked),
+                *(_mask_json(label, is_clear=True) for label in self.explanation.clear),
+            ]
         return told
+
+
+def _decided(decision: Decision) -> Iterator[str]:
+    match decision:
+        case Allow():
+            yield f'allowed by "{decision.rule.name}"'
+        case Deny():
+            yield f'denied by rule "{decision.rule.name}" ({decision.rule.section}): {decision.reason}'
+            yield from filter(None, [decision.hint])
+        case Hold():
+            yield f'held by rule "{decision.rule.name}" ({decision.rule.section}): {decision.reason}'
+            people = "1 person" if decision.quorum == 1 else f"{decision.quorum} people"
+            groups = ", ".join(sorted(decision.approvers))
+            yield f"to be approved by {people} of: {groups}; within {spelled(decision.expires_us)}"
+        case _:
+            assert_never(decision)
+
+
+def _decided_json(decision: Decision) -> dict[str, object]:
+    match decision:
+        case Allow():
+            return {}
+        case Deny():
+            return {"reason": decision.reason, "hint": decision.hint}
+        case Hold():
+            return {
+                "reason": decision.reason,
+                "approvers": sorted(decision.approvers),
+                "quorum": decision.quorum,
+                "expires": spelled(decision.expires_us),
+            }
+        case _:
+            assert_never(decision)
+
+
+def _mask(label: Label, what: str) -> str:
+    return f'masks "{label.rule}": {", ".join(label.columns)}: {what}'
+
+
+def _mask_json(label: Label, *, is_clear: bool) -> dict[str, object]:
+    return {**asdict(label), "is_clear": is_clear}
 
 
 def _tell(engine: Engine, groups: frozenset[GroupName], target: Target, sql: str) -> _Told:
@@ -231,9 +286,12 @@ def _holders(holders: Sequence[Holder], target: str, allow: str) -> Iterator[str
     if not holders:
         yield f'nobody is granted "{allow}" on {target}, or a guardrail denies it to all'
     for holder in holders:
-        yield f'"{holder.entry}": groups {", ".join(holder.groups)}'
+        always = ", only with approval" if holder.is_always_held else ""
+        yield f'"{holder.entry}": groups {", ".join(holder.groups)}{always}'
         for guardrail in holder.guardrails:
             yield f'  except what the guardrail "{guardrail}" denies'
+        for guardrail in holder.holds:
+            yield f'  with approval for what the guardrail "{guardrail}" holds'
 
 
 def _holders_json(holders: Sequence[Holder]) -> str:

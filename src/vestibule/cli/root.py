@@ -21,6 +21,7 @@ Exit status of every command:
   1  the check found something, the statement is denied, the act was refused
   2  the command line or a file that it names is wrong
   3  the gateway, the provider or the target cannot be reached
+  4  a statement needs an approval
 
 \b
 Examples:

@@ -69,6 +69,11 @@ class Desk:
         self._proofs, self._keys, self._policy = proofs, keys, policy
         self._may_open, self._cancel = may_open, cancel
         self._live: dict[UUID, Live] = {}
+        self._on_closed: list[Callable[[UUID], Awaitable[None]]] = []
+
+    def on_closed(self, told: Callable[[UUID], Awaitable[None]]) -> None:
+        """Tell of each session that has ended."""
+        self._on_closed.append(told)
 
     def handlers(self, worker: int) -> Mapping[str, Handler]:
         """Serve one data process."""
@@ -122,8 +127,11 @@ class Desk:
         self._live[live.session] = live
         return None
 
-    def _closed(self, params: Params) -> Json:
-        self._live.pop(UUID(_text(params, "session")), None)
+    async def _closed(self, params: Params) -> Json:
+        session = UUID(_text(params, "session"))
+        self._live.pop(session, None)
+        for told in self._on_closed:
+            await told(session)
         return None
 
     async def _pass_cancel(self, params: Params) -> Json:

@@ -131,6 +131,7 @@ def _crashed(session: OpenSession, now: Instant) -> dict[str, Json]:
         "statements": session.statements,
         "allowed": session.allowed,
         "denied": session.denied,
+        "held": session.held,
         "rows": session.rows,
         "bytes_to_client": session.bytes_to_client,
         "last_sn": session.last_sn,

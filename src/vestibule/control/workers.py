@@ -84,6 +84,13 @@ class Workers:
         workers = list(self._workers.values())
         return list(await asyncio.gather(*(self._tell(each, method, params) for each in workers)))
 
+    def inform(self, number: int, method: str, params: Params) -> None:
+        """Notify one data process; one that has gone has nobody left to be told."""
+        worker = self._workers.get(number)
+        if worker is not None:
+            with contextlib.suppress(BusError):
+                worker.peer.notify(method, params)
+
     async def _tell(self, worker: _Worker, method: str, params: Params) -> Json:
         try:
             return await worker.peer.call(method, params, self._patience)

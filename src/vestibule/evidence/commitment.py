@@ -24,10 +24,14 @@ ROLE: Final = 0x05
 PINNED: Final = 0x06
 TEXT: Final = 0x10
 BODY: Final = 0x11
+MEANING: Final = 0x12
 PARAMETER: Final = 0x20
 PARAMETER_FORMATS: Final = 0x21
 RESULT_FORMATS: Final = 0x22
+PARAMETER_TYPES: Final = 0x23
 
+#: Tags that may come several times, in order.
+_REPEATED: Final = frozenset({MEANING, PARAMETER})
 _TAGS: Final = frozenset(
     {
         PROTOCOL,
@@ -38,9 +42,11 @@ _TAGS: Final = frozenset(
         PINNED,
         TEXT,
         BODY,
+        MEANING,
         PARAMETER,
         PARAMETER_FORMATS,
         RESULT_FORMATS,
+        PARAMETER_TYPES,
     }
 )
 
@@ -51,11 +57,11 @@ def bind_key(data_key: bytes) -> bytes:
 
 
 def bytes_mac(key: bytes, fields: Iterable[tuple[int, bytes]]) -> Digest:
-    """Commit to what is forwarded: tagged fields, tags ascending, `PARAMETER` once per parameter in order."""
+    """Commit to what is forwarded: tagged fields, tags ascending, `MEANING` and `PARAMETER` repeated in order."""
     mac = hmac.new(key, b"vestibule-bind-v1\x00", sha256)
     last = 0
     for tag, content in fields:
-        if tag not in _TAGS or tag < last or (tag == last and tag != PARAMETER):
+        if tag not in _TAGS or tag < last or (tag == last and tag not in _REPEATED):
             raise EvidenceFormatError("the fields of a commitment must be known and in ascending order")
         mac.update(tag.to_bytes(1, "big") + len(content).to_bytes(4, "big") + content)
         last = tag
@@ -77,6 +83,16 @@ def formats_field(tag: int, formats: Iterable[int]) -> tuple[int, bytes]:
 def text_mac(key: bytes, text: bytes) -> Digest:
     """Commit to a statement's text as forwarded."""
     return Digest(hmac.digest(key, b"vestibule-text-v1\x00" + text, sha256).hex())
+
+
+def types_field(types: Iterable[int]) -> tuple[int, bytes]:
+    """Make the field of the types that a client declares for parameters, four bytes each."""
+    return PARAMETER_TYPES, b"".join(number.to_bytes(4, "big") for number in types)
+
+
+def shown_mac(key: bytes, shown: bytes) -> Digest:
+    """Commit to what a person saw before they answered; `key` is that of the approval."""
+    return Digest(hmac.digest(key, b"vestibule-shown-v1\x00" + shown, sha256).hex())
 
 
 class OutputMac:

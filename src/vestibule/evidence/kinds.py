@@ -291,6 +291,57 @@ _STATEMENT_FINISHED: Final[Mapping[str, Check]] = {
     "detectors?": text,
 }
 
+_APPROVAL_REQUESTED: Final[Mapping[str, Check]] = {
+    "approval": text,
+    "decided?": REF,
+    "scope": one_of("statement", "session", "runbook", "unmask", "break_glass", "disposal", "unseal", "policy"),
+    "requester": WHO,
+    "sponsor?": WHO,
+    "text=": text,
+    "ops?": many(OPERATION, OPERATIONS_LIMIT),
+    "ops_more?": count,
+    "estimate?": shape({"rows": count}),
+    "bytes_mac": hex32,
+    "bind_key": uuid,
+    "volatile?": many(text),
+    "approvers": many(text),
+    "quorum": count,
+    "expires_at": moment,
+    "channels?": many(text),
+    "reason?": text,
+    "ticket?": text,
+}
+
+_APPROVAL_ANSWERED: Final[Mapping[str, Check]] = {
+    "request": REF,
+    "answer": one_of("granted", "refused", "expired", "withdrawn"),
+    "approver?": WHO,
+    "proof?": PROOF,
+    "four_eyes?": shape(
+        {"not_requester": boolean, "not_sponsor": boolean, "not_agent_owner": boolean, "group": text},
+    ),
+    "granted_so_far": count,
+    "channel?": one_of("cli", "api", "web"),
+    "shown_mac?": hex32,
+    "assertion?": shape({"credential": text, "client_data": text, "authenticator_data": text, "signature": text}),
+    "comment?": text,
+    "permit?": shape({"id": uuid, "uses": count, "expires_at": moment}),
+    "latency_ms": count,
+}
+
+_PERMIT_USED: Final[Mapping[str, Check]] = {
+    "permit": uuid,
+    "request": REF,
+    "answers": many(REF),
+    "decided": REF,
+    "bytes_mac": hex32,
+    "bind_key": uuid,
+    "volatile?": many(text),
+    "equal": boolean,
+    "result": one_of("spent", "refused"),
+    "uses_left": count,
+}
+
 _POLICY_APPLIED: Final[Mapping[str, Check]] = {
     "policy": hex32,
     "previous?": hex32,
@@ -391,6 +442,9 @@ BODY: Final[Mapping[Kind, Check]] = {
     Kind.IDENTITY_EVENT: shape(_IDENTITY_EVENT),
     Kind.STATEMENT_DECIDED: shape(_STATEMENT_DECIDED),
     Kind.STATEMENT_FINISHED: shape(_STATEMENT_FINISHED),
+    Kind.APPROVAL_REQUESTED: shape(_APPROVAL_REQUESTED),
+    Kind.APPROVAL_ANSWERED: shape(_APPROVAL_ANSWERED),
+    Kind.PERMIT_USED: shape(_PERMIT_USED),
     Kind.POLICY_APPLIED: shape(_POLICY_APPLIED),
     Kind.EVIDENCE_VIEWED: shape(_EVIDENCE_VIEWED),
     Kind.NODE_STARTED: shape(_NODE_STARTED),

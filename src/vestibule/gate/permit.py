@@ -1,8 +1,9 @@
 """The only maker of permits.
 
 1. A permit names the record that must be durable before the bytes leave.
-2. Statements travel under their own decision; what keeps the conversation in step (Sync, Close, the poison of a
-   refusal) under the session's opening; the log-in at the target under the decision on access.
+2. Statements travel under their own decision, or under the use of an approval; what keeps the conversation in step
+   (Sync, Close, the poison of a refusal) under the session's opening; the log-in at the target under the decision on
+   access.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ OPENED: Final = "opened"
 def statement_name(number: int) -> str:
     """Name the decision record of the session's statement `number`."""
     return f"decided/{number}"
+
+
+def spent_name(number: int) -> str:
+    """Name the record of the use of an approval for the session's statement `number`."""
+    return f"spent/{number}"
 
 
 def access_permit(session: UUID) -> Permit:
@@ -39,3 +45,8 @@ def refusal_permit(session: UUID) -> Permit:
 def statement_permit(session: UUID, number: int) -> Permit:
     """Let the session's statement `number` travel."""
     return Permit(session, statement_name(number), "statement")
+
+
+def spent_permit(session: UUID, number: int) -> Permit:
+    """Let the session's statement `number` travel, which people have approved."""
+    return Permit(session, spent_name(number), "statement")

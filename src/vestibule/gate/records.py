@@ -7,6 +7,7 @@ from typing import Final
 
 from vestibule.evidence.literals import mask_name, mask_value
 from vestibule.gate.gate import StorageKey
+from vestibule.model.approval import Written
 from vestibule.model.decision import Rule
 from vestibule.model.event import Tls
 from vestibule.model.identity import Identity, Peer, Proof, Who
@@ -70,6 +71,11 @@ def peer_json(peer: Peer) -> dict[str, Json]:
 def rule_json(rule: Rule) -> dict[str, Json]:
     """Write a `rule`."""
     return {"name": rule.name, "section": rule.section, "policy": rule.policy}
+
+
+def written_json(written: Written) -> dict[str, Json]:
+    """Write a reference to a durable record of another journal."""
+    return {"id": str(written.id), "leaf": written.leaf}
 
 
 def tls_json(tls: Tls | None) -> dict[str, Json] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from uuid import UUID, uuid5
 
@@ -19,7 +19,7 @@ from vestibule.evidence.literals import mask_secrets, mask_text, mask_words
 from vestibule.gate import records
 from vestibule.gate.gate import Gate
 from vestibule.gate.permit import ACCESS, OPENED, access_permit, statement_name, statement_permit
-from vestibule.model.decision import Allow, Decision, Deny, Permit, Rule
+from vestibule.model.decision import Allow, Decision, Deny, Hold, Permit, Rule
 from vestibule.model.event import Admission, Dialed, Tls
 from vestibule.model.identity import Identity, Peer
 from vestibule.model.names import Instant, RuleName, stamp
@@ -47,6 +47,7 @@ TEXT_CHARACTERS = 16_384
 _SQLSTATE = re.compile(r"[0-9A-Z]{5}")
 #: The largest count that a record holds, whatever a target says.
 _MOST = 2**53 - 1
+_WORDS = {Allow: "allow", Deny: "deny", Hold: "hold"}
 #: Column and result counts that one record may carry.
 RESULTS_SHOWN = 64
 
@@ -62,6 +63,10 @@ class Decided:
     at: Instant
     #: Why it never travels, whatever the policy says.
     unsupported: Unsupported | None = None
+    #: The approval that it waited for, or is to wait for.
+    approval: str = ""
+    #: Its record is durable, or may yet become so: then it has an outcome, which is recorded too.
+    is_recorded: bool = True
 
 
 @dataclass(slots=True)
@@ -101,6 +106,7 @@ class Counts:
     statements: int = 0
     allowed: int = 0
     denied: int = 0
+    held: int = 0
     rows: int = 0
     bytes_to_client: int = 0
     bytes_to_target: int = 0
@@ -127,6 +133,8 @@ class SessionGate:
     counts: Counts = field(default_factory=Counts)
     identity: Identity | None = None
     place: Place | None = None
+    #: What the client calls itself, as it may be stored.
+    banner: str = ""
     _key: bytes = field(default=b"", repr=False)
     _key_id: str = ""
     _opened_at: Instant = field(default_factory=lambda: Instant(0))
@@ -183,7 +191,7 @@ class SessionGate:
 
     def unreached(self, cause: str) -> Record:
         """Record that an admitted conversation found no target; the client is not told the cause."""
-        identity, place = self._admitted()
+        identity, place = self.admitted()
         refused = self.refuse_access(
             f"target not available: {self.masked(cause)}", identity.who.name, place.target.name, identity
         )
@@ -199,8 +207,9 @@ class SessionGate:
         now: Instant,
     ) -> Record:
         """Record who reached what, as which account; every later record of the session stands on it."""
-        identity, place = self._admitted()
+        identity, place = self.admitted()
         self._opened_at = now
+        self.banner = self._masked_words(banner)
         reason, ticket = asked
         return Record(
             Kind.SESSION_OPENED,
@@ -213,7 +222,7 @@ class SessionGate:
                     "reason": self._masked_words(reason),
                     "ticket": self._masked_words(ticket),
                     "client": records.peer_json(self.client),
-                    "client_banner": self._masked_words(banner),
+                    "client_banner": self.banner,
                     "protocol": place.protocol,
                     "target": place.target.name,
                     "target_peer": records.peer_json(dialed.peer),
@@ -240,7 +249,7 @@ class SessionGate:
 
     def closed(self, cause: Cause, now: Instant) -> Record:
         """Record the end of an opened session and its sums."""
-        _, place = self._admitted()
+        _, place = self.admitted()
         counts = self.counts
         return Record(
             Kind.SESSION_CLOSED,
@@ -251,7 +260,7 @@ class SessionGate:
                 "statements": counts.statements,
                 "allowed": counts.allowed,
                 "denied": counts.denied,
-                "held": 0,
+                "held": counts.held,
                 "rows": counts.rows,
                 "values_masked": 0,
                 "bytes_to_client": counts.bytes_to_client,
@@ -266,28 +275,33 @@ class SessionGate:
 
     def is_granted(self) -> bool:
         """Tell whether the policy in force still grants this conversation its target."""
-        identity, place = self._admitted()
+        identity, place = self.admitted()
         return self.gate.target(identity, place.target.name) is not None
 
     def ends_at(self) -> Instant:
         """When the session must end: the login's end or the policy's maximum, whichever is first."""
-        identity, _ = self._admitted()
+        identity, _ = self.admitted()
         longest = self.longest_us()
         return identity.expires_at if longest is None else min(identity.expires_at, Instant(self._opened_at + longest))
 
     def longest_us(self) -> int | None:
         """How long a session may last by the policy in force."""
-        identity, place = self._admitted()
+        identity, place = self.admitted()
         return self.gate.limits(identity, place.target).max_us
 
     def idle_us(self) -> int | None:
         """How long the client may be silent while nothing runs, by the policy in force."""
-        identity, place = self._admitted()
+        identity, place = self.admitted()
         return self.gate.limits(identity, place.target).idle_us
+
+    def note_search_path(self, search_path: str) -> None:
+        """Take the search path that the target says is in force."""
+        _, place = self.admitted()
+        self.place = replace(place, search_path=search_path)
 
     def judge(self, operations: Sequence[Operation]) -> Decision:
         """Decide without a record: for a text that nobody has asked to run yet."""
-        identity, place = self._admitted()
+        identity, place = self.admitted()
         return self.gate.decide(identity, place.target, operations)
 
     def decide(self, statement: Statement, shown: Sequence[records.Shown], now: Instant) -> Decided:
@@ -310,12 +324,15 @@ class SessionGate:
         self.counts.statements += 1
         number = self.counts.statements
         permit = None
-        if isinstance(decision, Allow):
-            self.counts.allowed += 1
-            permit = statement_permit(self.session, number)
-        else:
-            self.counts.denied += 1
-        cause = decision.reason if isinstance(decision, Deny) else "granted"
+        match decision:
+            case Allow():
+                self.counts.allowed += 1
+                permit = statement_permit(self.session, number)
+            case Deny():
+                self.counts.denied += 1
+            case Hold():
+                self.counts.held += 1
+        cause = "granted" if isinstance(decision, Allow) else decision.reason
         # A parser quotes the text in its message, and a policy's answer the names in it.
         cause = self.masked(cause) if unsupported is None else self._masked_words(cause)
         record = self._record(statement, shown, decision, number, cause)
@@ -324,7 +341,7 @@ class SessionGate:
     def _record(
         self, statement: Statement, shown: Sequence[records.Shown], decision: Decision, number: int, cause: str
     ) -> Record:
-        _, place = self._admitted()
+        _, place = self.admitted()
         key = self.gate.storage_key
         understood = bool(statement.analyses) and all(analysis.understood for analysis in statement.analyses)
         spans = [span for analysis in statement.analyses for span in analysis.literals]
@@ -343,10 +360,10 @@ class SessionGate:
                     **records.parameters_json(shown, understood, key),
                     "fingerprint": fingerprints,
                     "text_mac": text_mac(self._key, statement.text),
-                    "bytes_mac": self._bytes_mac(statement, place),
+                    "bytes_mac": self.commitment(statement, self._key),
                     "bind_key": self._key_id,
                     **records.operations_json(statement.operations, key),
-                    "decision": "allow" if isinstance(decision, Allow) else "deny",
+                    "decision": _WORDS[type(decision)],
                     "rule": records.rule_json(decision.rule),
                     "cause": records.cut(cause, 512),
                     "flags": list(statement.flags),
@@ -363,7 +380,7 @@ class SessionGate:
 
     def finished(self, decided: Decided, end: Finished, now: Instant) -> Record:
         """Record how a statement ended, once."""
-        _, place = self._admitted()
+        _, place = self.admitted()
         sent = sum(result.sent for result in end.results)
         rows = min(max(end.rows, sum(result.rows for result in end.results)), _MOST)
         self.counts.rows = min(self.counts.rows + rows, _MOST)
@@ -404,7 +421,9 @@ class SessionGate:
         key = self.gate.storage_key
         return mask_text(records.cut(text, 1_024).encode(), (), False, key.key, key.id).text if text else ""
 
-    def _bytes_mac(self, statement: Statement, place: Place) -> str:
+    def commitment(self, statement: Statement, key: bytes) -> str:
+        """Commit to the exact bytes of a statement and to where they go, under a session's or an approval's key."""
+        _, place = self.admitted()
         fields = [
             (commitment.PROTOCOL, place.protocol.encode()),
             (commitment.TARGET, place.target.name.encode()),
@@ -412,13 +431,16 @@ class SessionGate:
             (commitment.DATABASE, place.database.encode()),
             (commitment.PINNED, place.search_path.encode()),
             (commitment.TEXT, statement.text),
+            *((commitment.MEANING, text) for text in statement.meaning),
             *(commitment.parameter_field(parameter.value) for parameter in statement.parameters),
         ]
         if statement.parameter_formats:
             fields.append(commitment.formats_field(commitment.PARAMETER_FORMATS, statement.parameter_formats))
         if statement.result_formats:
             fields.append(commitment.formats_field(commitment.RESULT_FORMATS, statement.result_formats))
-        return bytes_mac(self._key, fields)
+        if any(statement.parameter_types):
+            fields.append(commitment.types_field(statement.parameter_types))
+        return bytes_mac(key, fields)
 
     def _is_privileged(self) -> bool:
         """Privileged means that more than reading and writing rows is granted."""
@@ -428,7 +450,8 @@ class SessionGate:
     def _default_rule(self, name: str) -> Rule:
         return Rule(RuleName(name), "default", self.gate.policy)
 
-    def _admitted(self) -> tuple[Identity, Place]:
+    def admitted(self) -> tuple[Identity, Place]:
+        """Give who asks, and where statements go."""
         if self.identity is None or self.place is None:
             raise AssertionError("nothing is decided before a proof was accepted")
         return self.identity, self.place

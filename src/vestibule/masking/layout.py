@@ -1,71 +1,92 @@
-"""The masks of a portal's columns, as the row kernel reads them.
+"""What the target says of its answer, held against the plan: which columns of the rows are masked.
 
-1. A layout is made once for each portal that was described, and holds for all rows of it.
-2. It is bytes, one step of a fixed size for each column, so that a compiled loop needs no object to follow it.
+1. The answer has as many columns as the plan foretold, or the plan was wrong (`Fault`): nothing of it may pass.
+2. A column that the target itself says is sensitive, and the plan did not mask, is a fault too.
+3. A column of a relation or of a number that the snapshot does not have is hidden, and the snapshot is old.
+4. A column of no relation passes only as the plan has proven it clean.
+5. What the plan masks is masked, whatever the target says of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from struct import Struct
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
-from vestibule.masking.transforms import BPCHAR, PARTED, hide, limit
-from vestibule.model.plan import Transform
-
-#: What happens to a value: it passes, becomes NULL, becomes the step's literal, or is shown in part; with TRIM the
-#: blanks at its end do not count.
-PASS: Final = 0
-NULL: Final = 1
-LITERAL: Final = 2
-KEEP: Final = 3
-TRIM: Final = 4
-
-#: A step: what happens, the literal's length and bytes, how many characters are shown at the start and at the end,
-#: and how many there may be in all.
-STEP: Final = Struct("!BB6sIII")
-
-#: More than any value has, and twice the sum of two is still far from the end of 64 bits.
-_ENDLESS: Final = (1 << 32) - 1
+from vestibule.masking.catalog import FIRST_OWN
+from vestibule.masking.sensitive import Sensitive
+from vestibule.model.plan import Plan, Transform
 
 
-#: The longest literal that a step holds.
-LONGEST: Final = 6
+class Field(NamedTuple):
+    """One column of a RowDescription."""
+
+    name: str
+    relation: int
+    number: int
+    type: int
+    format: int
+
+
+class Masking(NamedTuple):
+    """How one column of the rows is masked."""
+
+    transform: Transform
+    type: int
+    format: int
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One step for each of `columns` columns; `masked` of them do not pass."""
+    """For each column of the rows how it is masked, or None; `is_stale` asks for a new snapshot."""
 
-    steps: bytes
-    columns: int = field(init=False)
-    masked: int = field(init=False)
+    columns: tuple[Masking | None, ...]
+    is_stale: bool = False
 
-    def __post_init__(self) -> None:
-        # The compiled kernel follows the steps without another look: what it relies on is judged here.
-        if len(self.steps) % STEP.size or any(length > LONGEST for length in self.steps[1 :: STEP.size]):
-            raise ValueError("steps of a layout that are not whole")
-        kinds = self.steps[:: STEP.size]
-        object.__setattr__(self, "columns", len(kinds))
-        object.__setattr__(self, "masked", len(kinds) - kinds.count(PASS))
+    @property
+    def is_clear(self) -> bool:
+        """Whether the rows pass as they are."""
+        return not any(self.columns)
 
 
-def compile_layout(
-    columns: Sequence[Transform | None], types: Sequence[int], formats: Sequence[int], typmods: Sequence[int] = ()
-) -> Layout:
-    """Make the layout of a portal from its plan and its RowDescription; without `typmods` no length is bounded."""
-    described = zip(columns, types, formats, typmods or [-1] * len(columns), strict=True)
-    steps = [STEP.pack(PASS, 0, b"", 0, 0, 0) if each[0] is None else _step(each[0], *each[1:]) for each in described]
-    return Layout(b"".join(steps))
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The answer is not what was decided: the session is closed before any row is sent."""
+
+    reason: str
 
 
-def _step(transform: Transform, type_oid: int, format: int, typmod: int) -> bytes:  # noqa: A002 - the manual's word
-    hidden = hide(transform, type_oid, format, typmod)
-    if hidden is None:
-        return STEP.pack(NULL, 0, b"", 0, 0, 0)
-    kind = LITERAL
-    if transform.kind == "keep" and type_oid in PARTED:
-        kind = TRIM if type_oid == BPCHAR else KEEP
-    first, last = min(transform.first, _ENDLESS), min(transform.last, _ENDLESS)
-    return STEP.pack(kind, len(hidden), hidden, first, last, min(limit(type_oid, typmod) or _ENDLESS, _ENDLESS))
+_HIDE: Final = Transform("hide")
+
+
+def layout(plan: Plan, fields: Sequence[Field], sensitive: Sensitive) -> Layout | Fault:
+    """Say how the rows of an answer with these columns are masked."""
+    planned = plan.columns
+    if planned is not None and len(planned) != len(fields):
+        return Fault(f"an answer of {len(fields)} columns where {len(planned)} were foretold")
+    columns: list[Masking | None] = []
+    is_stale = False
+    for place, field in enumerate(fields):
+        mask = planned[place].mask if planned is not None else None
+        is_known = _is_known(field, sensitive)
+        is_stale = is_stale or not is_known
+        if mask is not None:
+            columns.append(Masking(mask.transform, field.type, field.format))
+        elif (field.relation, field.number) in sensitive.masks:
+            return Fault(f"column {place + 1} of the answer is {_spelled(field, sensitive)}, which was not foretold")
+        else:
+            columns.append(None if is_known else Masking(_HIDE, field.type, field.format))
+    return Layout(tuple(columns), is_stale)
+
+
+def _spelled(field: Field, sensitive: Sensitive) -> str:
+    return sensitive.spelled((field.relation, field.number))
+
+
+def _is_known(field: Field, sensitive: Sensitive) -> bool:
+    """Tell whether the snapshot knows the column, or nothing in a user's relation is meant."""
+    if field.relation < FIRST_OWN:
+        return True
+    relation = sensitive.snapshot.relations.get(field.relation)
+    # A system column has a number below 0, and each relation has them.
+    return relation is not None and (field.number <= 0 or field.number in relation.numbers)

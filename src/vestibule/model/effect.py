@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from vestibule.model.approval import ApprovalId, Request
 from vestibule.model.decision import Permit
 from vestibule.model.event import Side
 from vestibule.model.names import Instant
@@ -87,10 +88,41 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
+class Seek:
+    """Ask for a fresh approval, and for those that this identity has for this target; answered by `Sought`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Put a request before people once its record, named `record`, is durable; answered by `Asked`, then `Answered`."""
+
+    request: Request
+    record: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Nobody waits for this approval any more."""
+
+    approval: ApprovalId
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """Use up a granted approval for the session's statement `number`; answered by `Spent`."""
+
+    approval: ApprovalId
+    number: int
+    bytes_mac: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
-    """Stop reading `side`."""
+    """Stop reading `side`; with `is_watched` look whether it has gone meanwhile, which an unread side does not show."""
 
     side: Side
+    is_watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,4 +150,5 @@ class Close:
     fault: str = ""
 
 
-Effect = Send | Persist | Prove | Analyse | Dial | Cancel | Opened | Pause | Resume | Wake | Close
+Approving = Seek | Ask | Withdraw | Spend
+Effect = Send | Persist | Prove | Analyse | Dial | Cancel | Opened | Approving | Pause | Resume | Wake | Close

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
+from vestibule.model.approval import Answer, ApprovalId, Candidate, Grant, Offer
 from vestibule.model.identity import Identity, Peer, Refusal
 from vestibule.model.statement import Parsed, Unsupported
 
@@ -103,4 +104,41 @@ class Told:
     by: str = ""
 
 
-Event = Received | Ended | Proven | Dialed | DialFailed | Analysed | Unrecorded | Woken | Told
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """The answer to `Seek`: a fresh approval and those there are; without an `offer`, `cause` says why."""
+
+    offer: Offer | None
+    candidates: tuple[Candidate, ...] = ()
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The answer to `Ask`: people can see the request now, unless `cause` says why not."""
+
+    approval: ApprovalId
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """People have answered a request of this conversation, or it ended without them; `by` is a name, maybe empty."""
+
+    approval: ApprovalId
+    answer: Answer
+    by: str = ""
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """The answer to `Spend`: the permit is spent, once and for good; without a `grant`, `cause` says why not."""
+
+    approval: ApprovalId
+    grant: Grant | None
+    cause: str = ""
+
+
+Approving = Sought | Asked | Answered | Spent
+Event = Received | Ended | Proven | Dialed | DialFailed | Analysed | Unrecorded | Woken | Told | Approving

@@ -24,6 +24,9 @@ class Kind(StrEnum):
     IDENTITY_EVENT = "IdentityEvent"
     STATEMENT_DECIDED = "StatementDecided"
     STATEMENT_FINISHED = "StatementFinished"
+    APPROVAL_REQUESTED = "ApprovalRequested"
+    APPROVAL_ANSWERED = "ApprovalAnswered"
+    PERMIT_USED = "PermitUsed"
     POLICY_APPLIED = "PolicyApplied"
     EVIDENCE_VIEWED = "EvidenceViewed"
     NODE_STARTED = "NodeStarted"
@@ -43,6 +46,9 @@ WEIGHT: Mapping[Kind, Weight] = {
     Kind.IDENTITY_EVENT: "O",
     Kind.STATEMENT_DECIDED: "D",
     Kind.STATEMENT_FINISHED: "O",
+    Kind.APPROVAL_REQUESTED: "D",
+    Kind.APPROVAL_ANSWERED: "D",
+    Kind.PERMIT_USED: "D",
     Kind.POLICY_APPLIED: "D",
     Kind.EVIDENCE_VIEWED: "D",
     Kind.NODE_STARTED: "D",

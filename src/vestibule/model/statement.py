@@ -98,7 +98,10 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One text with its parameters, as it would travel to the target."""
+    """One text with its parameters, as it would travel to the target.
+
+    `parameter_types` are those that the client itself declared; `meaning` are the texts that names in it stand for.
+    """
 
     text: bytes
     analyses: tuple[Analysis, ...]
@@ -106,6 +109,8 @@ class Statement:
     parameter_formats: tuple[int, ...] = ()
     result_formats: tuple[int, ...] = ()
     flags: tuple[str, ...] = field(default=())
+    parameter_types: tuple[int, ...] = ()
+    meaning: tuple[bytes, ...] = ()
 
     @property
     def operations(self) -> tuple[Operation, ...]:

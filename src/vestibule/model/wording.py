@@ -36,6 +36,21 @@ def denied(rule: str, reason: str) -> str:
     return f'vestibule: denied by rule "{rule}": {reason}'
 
 
+def held(approval: str, url: str) -> str:
+    """Tell that the statement waits, and where people answer."""
+    return f"vestibule: held for approval {approval}: {url}"
+
+
+def approval_required(approval: str, url: str) -> str:
+    """Tell that the statement is to be run again once people have approved it."""
+    return f"vestibule: approval {approval} required: {url}; run it again after approval"
+
+
+def approval_ended(approval: str, answer: str, by: str = "") -> str:
+    """Tell how an approval ended that was not granted."""
+    return f"vestibule: approval {approval} {answer} by {by}" if by else f"vestibule: approval {approval} {answer}"
+
+
 def session_ended(why: str) -> str:
     """Tell why a live session ended."""
     return f"vestibule: session ended: {why}"

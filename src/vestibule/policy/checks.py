@@ -14,6 +14,7 @@ from vestibule.model.target import Target
 from vestibule.policy import schema
 from vestibule.policy.access import AccessEntry, Selector
 from vestibule.policy.guardrails import Guardrail, Match
+from vestibule.policy.masks import MaskEntry
 from vestibule.policy.reading import spell, suggestion
 from vestibule.policy.source import Path, Problem, Source
 
@@ -23,7 +24,11 @@ DEFAULT: Final = "default"
 
 def faults(document: schema.Document, source: Source) -> Iterator[Problem]:
     """Find what refuses the file."""
-    rules = [*_named("access", document.access), *_named("guardrails", document.guardrails)]
+    rules = [
+        *_named("access", document.access),
+        *_named("guardrails", document.guardrails),
+        *_named("masks", document.masks),
+    ]
     yield from _twice(source, rules, "name")
     yield from (_problem(source, path, f'"{DEFAULT}" is kept for what no rule decides; choose another name')
                 for path, name in rules if name == DEFAULT)  # fmt: skip
@@ -31,10 +36,12 @@ def faults(document: schema.Document, source: Source) -> Iterator[Problem]:
     issuers = [(("identity", n, "oidc", "issuer"), entry.oidc.issuer) for n, entry in enumerate(document.identity)]
     yield from _twice(source, issuers, "issuer")
     yield from _unknown_targets(document, source)
+    for index, guardrail in enumerate(document.guardrails):
+        yield from _faults_of_action(source, ("guardrails", index), guardrail)
 
 
 def _named(
-    section: str, entries: Sequence[schema.Access | schema.Guardrail | schema.Identity]
+    section: str, entries: Sequence[schema.Access | schema.Guardrail | schema.Identity | schema.Mask]
 ) -> list[tuple[Path, str]]:
     return [((section, index, "name"), entry.name) for index, entry in enumerate(entries)]
 
@@ -55,6 +62,7 @@ def _unknown_targets(document: schema.Document, source: Source) -> Iterator[Prob
     used += [
         (("guardrails", n, "match", "targets"), entry.match.targets) for n, entry in enumerate(document.guardrails)
     ]
+    used += [(("masks", index, "targets"), entry.targets) for index, entry in enumerate(document.masks)]
     for path, names in used:
         for index, name in enumerate(names if isinstance(names, list) else ()):
             if name not in document.targets:
@@ -62,36 +70,83 @@ def _unknown_targets(document: schema.Document, source: Source) -> Iterator[Prob
                 yield _problem(source, (*path, index), f'there is no target "{name}"; {close}')
 
 
+def _faults_of_action(source: Source, path: Path, guardrail: schema.Guardrail) -> Iterator[Problem]:
+    if guardrail.action == "hold":
+        if guardrail.approvers is None:
+            message = (
+                '"approvers" is missing; action hold needs them; write for example approvers: {groups: [managers]}'
+            )
+            yield _problem(source, path, message)
+        return
+    for key in sorted({"approvers", "expires"} & guardrail.model_fields_set):
+        message = f"nobody can approve what is denied; remove {key}, or write action: hold"
+        yield _problem(source, (*path, key), message)
+    if guardrail.reason is None:
+        yield _problem(source, path, '"reason" is missing; write for example reason: "Migrations drop."')
+
+
 def warnings(
     source: Source,
     targets: Mapping[TargetName, Target],
     access: Sequence[AccessEntry],
     guardrails: Sequence[Guardrail],
+    masks: Sequence[MaskEntry],
 ) -> Iterator[Problem]:
     """Find what has no effect or a doubtful one."""
     for index, entry in enumerate(access):
-        yield from _doubts_of_access(source, ("access", index), entry, targets)
+        yield from _doubts_of_access(source, ("access", index), entry, targets, guardrails)
     for index, guardrail in enumerate(guardrails):
         path = ("guardrails", index)
         for doubt in _DOUBTS:
             if message := doubt(guardrail, guardrails[:index], targets, access):
                 yield _problem(source, path, f'"{guardrail.name}" can never match: {message}')
                 break
+    for index, mask in enumerate(masks):
+        yield from _doubts_of_mask(source, ("masks", index), mask, targets, access)
     for name, target in targets.items():
         yield from _doubts_of_target(source, ("targets", name), target, access)
     yield from _doubts_of_identity(source)
 
 
 def _doubts_of_access(
-    source: Source, path: Path, entry: AccessEntry, targets: Mapping[TargetName, Target]
+    source: Source,
+    path: Path,
+    entry: AccessEntry,
+    targets: Mapping[TargetName, Target],
+    guardrails: Sequence[Guardrail],
 ) -> Iterator[Problem]:
     if not _selected(entry.targets, targets):
         yield _problem(source, (*path, "targets"), "no target carries these labels; this entry grants nothing")
-    if Impact.UNKNOWN in entry.allow:
-        message = (
-            "unknown leads to a hold at most, and this version cannot hold: such statements are denied all the same"
-        )
+    if Impact.UNKNOWN in entry.allow and not _holds_unknown(entry, targets, guardrails):
+        message = "unknown leads to a hold at most, and no guardrail holds it: such statements are denied all the same"
         yield _problem(source, (*path, "allow"), message)
+
+
+def _holds_unknown(entry: AccessEntry, targets: Mapping[TargetName, Target], guardrails: Sequence[Guardrail]) -> bool:
+    """Tell whether some guardrail holds what somebody does whom `entry` lets do what is unknown."""
+    holding = [guardrail for guardrail in guardrails if guardrail.holds and Impact.UNKNOWN in guardrail.match.impacts]
+    return any(
+        guardrail.match.concerns(entry.groups, target)
+        for guardrail in holding
+        for target in targets.values()
+        if entry.targets.selects(target)
+    )
+
+
+def _doubts_of_mask(
+    source: Source,
+    path: Path,
+    mask: MaskEntry,
+    targets: Mapping[TargetName, Target],
+    access: Sequence[AccessEntry],
+) -> Iterator[Problem]:
+    if mask.targets is not None and not _selected(mask.targets, targets):
+        message = f'"{mask.name}" masks nothing: no target carries these labels'
+        yield _problem(source, (*path, "targets"), message)
+    known = frozenset(group for entry in access for group in entry.groups)
+    if mask.clear_for and not mask.clear_for & known:
+        message = f"no access entry names these groups; {suggestion(min(mask.clear_for), known)}"
+        yield _problem(source, (*path, "clear_for"), message)
 
 
 def _doubts_of_target(source: Source, path: Path, target: Target, access: Sequence[AccessEntry]) -> Iterator[Problem]:

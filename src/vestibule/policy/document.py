@@ -10,15 +10,17 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 from vestibule.model.names import Digest, GroupName, RuleName, TargetName
+from vestibule.model.plan import Transform
 from vestibule.model.statement import Impact
 from vestibule.model.target import Credential, RegisteredFunction, Target, TargetTls
 from vestibule.policy import schema
 from vestibule.policy.access import AccessEntry, Selector, SessionLimits
 from vestibule.policy.checks import faults, warnings
-from vestibule.policy.guardrails import EVERY_IMPACT, Guardrail, Match
+from vestibule.policy.guardrails import EVERY_IMPACT, Approval, Guardrail, Match
+from vestibule.policy.masks import MaskEntry
 from vestibule.policy.reading import InvalidFile, check
 from vestibule.policy.source import Faulty, Place, Problem, Source, parse
 
@@ -57,6 +59,7 @@ class Policy:
     targets: Mapping[TargetName, Target] = field(compare=False, repr=False)
     access: tuple[AccessEntry, ...] = field(compare=False, repr=False)
     guardrails: tuple[Guardrail, ...] = field(compare=False, repr=False)
+    masks: tuple[MaskEntry, ...] = field(default=(), compare=False, repr=False)
     warnings: tuple[Problem, ...] = field(default=(), compare=False, repr=False)
 
 
@@ -68,7 +71,7 @@ def load(text: bytes, filename: str) -> Policy:
                 f"the policy has {len(text)} bytes; its text is recorded as evidence, which takes {TEXT_LIMIT} at most"
             )
             raise Faulty(Problem(Place(1, 1), message))
-        source = parse(text)
+        source = parse(text, schema.WORDED)
         document = check(schema.Document, source, schema.LATER)
         if problems := tuple(faults(document, source)):
             raise Faulty(*problems)
@@ -89,6 +92,7 @@ def _policy(text: bytes, document: schema.Document, source: Source) -> Policy:
     targets = {TargetName(name): _target(TargetName(name), entry) for name, entry in document.targets.items()}
     access = tuple(_access(entry) for entry in document.access)
     guardrails = tuple(_guardrail(entry) for entry in document.guardrails)
+    masks = tuple(_mask(entry) for entry in document.masks)
     return Policy(
         digest=Digest(hashlib.sha256(text).hexdigest()),
         text=text,
@@ -97,7 +101,8 @@ def _policy(text: bytes, document: schema.Document, source: Source) -> Policy:
         targets=MappingProxyType(targets),
         access=access,
         guardrails=guardrails,
-        warnings=tuple(sorted(warnings(source, targets, access, guardrails))),
+        masks=masks,
+        warnings=tuple(sorted(warnings(source, targets, access, guardrails, masks))),
     )
 
 
@@ -143,7 +148,29 @@ def _access(entry: schema.Access) -> AccessEntry:
 
 
 def _guardrail(entry: schema.Guardrail) -> Guardrail:
-    return Guardrail(RuleName(entry.name), _match(entry.match), entry.reason)
+    return Guardrail(RuleName(entry.name), _match(entry.match), entry.reason or "", _approval(entry))
+
+
+def _approval(entry: schema.Guardrail) -> Approval | None:
+    if entry.approvers is None:
+        return None
+    return Approval(_groups(entry.approvers.groups), entry.approvers.quorum, entry.expires)
+
+
+def _mask(entry: schema.Mask) -> MaskEntry:
+    return MaskEntry(
+        name=RuleName(entry.name),
+        columns=tuple(entry.columns),
+        transform=_transform(entry.transform),
+        clear_for=_groups(entry.clear_for.groups if entry.clear_for else ()),
+        targets=None if entry.targets is None else _selector(entry.targets),
+    )
+
+
+def _transform(entry: schema.Keep | Literal["hide", "null"]) -> Transform:
+    if isinstance(entry, schema.Keep):
+        return Transform("keep", entry.keep_first or 0, entry.keep_last or 0)
+    return Transform(entry)
 
 
 def _match(entry: schema.Match) -> Match:

@@ -1,11 +1,12 @@
 """What a policy decides; pure, so that a decision can be made again from what was recorded.
 
-For each operation of a statement:
-1. Access: its impact must be granted by an entry that covers identity and target. Silence denies.
-2. Guardrails, in the order of the file: the first that matches denies.
-3. What is granted and met by no guardrail is allowed; only, `unknown` would have to wait for a person, and this
-   version has no such wait: it is denied even when granted.
-A statement takes the worst decision of its operations, and of equal ones the first.
+1. Access: the impact of an operation must be granted by an entry that covers identity and target. Silence denies.
+2. Guardrails, in the order of the file: the first that matches the operation denies it, or holds it for approval.
+3. What is granted and met by no guardrail is allowed; but `unknown` is then denied: it is held, or it does not travel.
+4. A statement takes the worst decision of its operations: denied, held, allowed; of several refusals the first.
+5. Several holds become one that satisfies each of them; where no group may approve all parts, the statement is denied.
+6. Masks have no part in the decision. They are all there for what is stored, and for a person's screen without those
+   that are clear for one of their groups.
 """
 
 from __future__ import annotations
@@ -15,20 +16,24 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from vestibule.model.decision import Allow, Decision, Deny, Rule, Section
+from vestibule.model.decision import Allow, Decision, Deny, Hold, Rule, Section
 from vestibule.model.identity import Identity
 from vestibule.model.names import Digest, GroupName, RuleName, TargetName
+from vestibule.model.plan import Label
 from vestibule.model.statement import Impact, Operation
 from vestibule.model.target import Target
 from vestibule.policy.access import AccessEntry, SessionLimits, granted, granting, strictest
 from vestibule.policy.checks import DEFAULT
 from vestibule.policy.document import Policy
-from vestibule.policy.guardrails import Guardrail, first_match
+from vestibule.policy.guardrails import Approval, Guardrail, first_match
+from vestibule.policy.masks import MaskEntry
 
-__all__ = ["Engine", "Reach", "SessionLimits", "phrase", "worst"]
+__all__ = ["Engine", "Reach", "SessionLimits", "needs", "phrase", "worst"]
 
 #: More of an object's name than this is not repeated to people.
 _SHOWN: Final = 80
+#: More groups than these are not named in a reason: it goes into records and messages.
+_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class Engine:
         self.policy = policy
         # Sessions ask for every statement, and a bank's policy has hundreds of entries.
         self._reach = lru_cache(maxsize=1024)(self._find_reach)
+        self._labels = lru_cache(maxsize=1024)(self._find_labels)
 
     @property
     def digest(self) -> Digest:
@@ -80,6 +86,22 @@ class Engine:
             tuple(guardrail for guardrail in self.policy.guardrails if guardrail.match.concerns(groups, target)),
         )
 
+    def labels(self, identity: Identity, target: Target) -> tuple[tuple[Label, ...], tuple[Label, ...]]:
+        """List what masks the screen of `identity` on `target`, and what masks all that is stored about it."""
+        return self._labels(identity.groups, target.name)
+
+    def _find_labels(
+        self, groups: frozenset[GroupName], name: TargetName
+    ) -> tuple[tuple[Label, ...], tuple[Label, ...]]:
+        entries = self.masks(name)
+        screen = tuple(entry.label for entry in entries if not entry.is_clear_for(groups))
+        return screen, tuple(entry.label for entry in entries)
+
+    def masks(self, name: TargetName) -> tuple[MaskEntry, ...]:
+        """List the mask entries about a target; all there are about one that has left the policy."""
+        target = self.policy.targets.get(name)
+        return tuple(entry for entry in self.policy.masks if target is None or entry.concerns(target))
+
     def targets_of(self, identity: Identity) -> tuple[Target, ...]:
         """List the targets that `identity` may reach, in the order of the file."""
         return tuple(target for target in self.policy.targets.values() if self._reaches(identity, target))
@@ -105,11 +127,13 @@ class Engine:
         if entry is None:
             return self._not_granted(target, reach, operation)
         guardrail = first_match(reach.guardrails, operation)
+        if guardrail is not None and guardrail.approval is not None:
+            return self._hold(guardrail, guardrail.approval)
         if guardrail is not None:
             hint = f"Refused: {phrase(operation)}. On {target.name} {_may(reach)}, except what a guardrail refuses."
             return self._deny(guardrail.name, "guardrails", guardrail.reason, hint)
         if operation.impact is Impact.UNKNOWN:
-            return self._deny(entry.name, "access", f"{phrase(operation)} is not understood{_NO_HOLD}", _REGISTER)
+            return self._deny(entry.name, "access", f"{phrase(operation)} is not understood{_NO_HOLD}", _HELD)
         return self._allow(entry)
 
     def _not_granted(self, target: Target, reach: Reach, operation: Operation) -> Deny:
@@ -121,18 +145,26 @@ class Engine:
     def _allow(self, entry: AccessEntry) -> Allow:
         return Allow(Rule(entry.name, "access", self.policy.digest))
 
+    def _hold(self, guardrail: Guardrail, approval: Approval) -> Hold:
+        rule = Rule(guardrail.name, "guardrails", self.policy.digest)
+        reason = guardrail.reason or needs(approval.groups, approval.quorum)
+        return Hold(rule, reason, approval.groups, approval.quorum, approval.expires_us)
+
     def _deny(self, name: str, section: Section, reason: str, hint: str) -> Deny:
         return Deny(Rule(RuleName(name), section, self.policy.digest), reason, hint)
 
 
 _ASK: Final = "Ask the owner of the policy for an access entry that covers one of your groups."
-_NO_HOLD: Final = ", and this version cannot hold a statement for approval"
+_NO_HOLD: Final = ", and what is not understood needs a guardrail that holds it for approval"
 _NO_GRANT: Final = ", and what is not understood is refused"
 _WIDER: Final = "Use a token that was not made for other targets only."
 _REGISTER: Final = (
     "Use functions and statements that Vestibule knows, "
     "or have the owner of the policy register the function under the target's functions."
 )
+_HELD: Final = f"{_REGISTER} Or have them write a guardrail that holds it."
+_APART: Final = "its parts need approval by different groups: send them one at a time"
+_ONE_GROUP: Final = "Or have the owner of the policy name a group that may approve all of it."
 
 
 def _in_scope(identity: Identity, target: Target) -> bool:
@@ -140,9 +172,30 @@ def _in_scope(identity: Identity, target: Target) -> bool:
 
 
 def worst(decisions: Iterable[Decision]) -> Decision:
-    """Take the first refusal, or else the first decision."""
+    """Take the first refusal, or else what all holds come to, or else the first decision."""
     listed = tuple(decisions)
-    return next((decision for decision in listed if isinstance(decision, Deny)), listed[0])
+    holds = [decision for decision in listed if isinstance(decision, Hold)]
+    together = _together(holds) if holds else listed[0]
+    return next((decision for decision in listed if isinstance(decision, Deny)), together)
+
+
+def _together(holds: Sequence[Hold]) -> Hold | Deny:
+    """Make the one hold that satisfies each of `holds`, by the rule of the first."""
+    first = holds[0]
+    approvers = first.approvers.intersection(*(hold.approvers for hold in holds))
+    if not approvers:
+        return Deny(first.rule, _APART, _ONE_GROUP)
+    quorum = max(hold.quorum for hold in holds)
+    is_plain = first.reason == needs(first.approvers, first.quorum)
+    reason = needs(approvers, quorum) if is_plain else first.reason
+    return Hold(first.rule, reason, approvers, quorum, min(hold.expires_us for hold in holds))
+
+
+def needs(approvers: frozenset[GroupName], quorum: int) -> str:
+    """Say whose approval something waits for; of many groups some."""
+    named, more = sorted(approvers)[:_NAMED], len(approvers) - _NAMED
+    groups = " or ".join([*named, f"{more} more" if more > 1 else "another"] if more > 0 else named)
+    return f"needs approval by {groups}" if quorum == 1 else f"needs approval by {quorum} people of {groups}"
 
 
 def phrase(operation: Operation) -> str:

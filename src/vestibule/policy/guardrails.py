@@ -1,6 +1,6 @@
-"""What is denied although access is granted, from the `guardrails` section.
+"""What is denied or held for approval although access is granted, from the `guardrails` section.
 
-1. The first guardrail in the order of the file that matches an operation decides it.
+1. The first guardrail in the order of the file that matches an operation decides it, whether it denies or holds.
 2. The members of a match are ANDed; the lists within a member are ORed.
 3. An object may be written with or without its schema. Where it is doubtful which object is meant, the guardrail
    matches: `customers` matches the pattern `public.customers`, and `public.customers` the pattern `customers`.
@@ -48,12 +48,27 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
+class Approval:
+    """What a held operation waits for: `quorum` people of `groups`, for `expires_us` microseconds at most."""
+
+    groups: frozenset[GroupName]
+    quorum: int
+    expires_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Guardrail:
-    """One entry of the section; it denies."""
+    """One entry of the section; it holds for `approval`, or denies where there is none."""
 
     name: RuleName
     match: Match
     reason: str
+    approval: Approval | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether people can let pass what this guardrail matches."""
+        return self.approval is not None
 
 
 def first_match(guardrails: Iterable[Guardrail], operation: Operation) -> Guardrail | None:

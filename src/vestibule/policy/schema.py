@@ -7,8 +7,10 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from vestibule.model.names import SECOND
 from vestibule.model.target import AuthMethod, TlsMode
 from vestibule.policy.guardrails import parts
+from vestibule.policy.masks import column_pattern
 from vestibule.policy.reading import Strict, show, suggestion
 from vestibule.policy.values import (
     AbsoluteReference,
@@ -34,22 +36,29 @@ _UNENFORCED: Final = "this version cannot enforce it, so it is refused rather th
 
 #: Keys of coming versions, and keys that belong elsewhere.
 LATER: Final[Mapping[str, str]] = {
-    "masks": f"masks belong to a coming version: {_UNENFORCED}",
-    "approvers": f"approvers belong to a coming version: {_UNENFORCED}",
-    "expires": f"expires belongs to a coming version (approvals): {_UNENFORCED}",
     "when": f"conditions (when) belong to a coming version: {_UNENFORCED}",
     "saml": "SAML belongs to a coming version; write oidc",
     "client_secret": "does not belong in the policy; write providers.<name>.client_secret in vestibule.yaml",
 }
 
+#: Keys whose value may be the word `null`.
+WORDED: Final = frozenset({"transform"})
+
 Groups = Annotated[list[Line], Field(min_length=1), AfterValidator(distinct)]
 
 
 def _action(value: object) -> object:
-    if value in ("hold", "allow", "mask"):
-        what = "there is nothing to allow in a guardrail" if value == "allow" else f"this version cannot {value}"
-        raise ValueError(f"{what}, so the rule is refused rather than ignored; write deny, or remove the rule")
+    if value == "allow":
+        raise ValueError("there is nothing to allow in a guardrail; write deny or hold, or remove the rule")
+    if value == "mask":
+        raise ValueError("columns are masked by the entries of masks; write deny or hold, or remove the rule")
     return value
+
+
+def _lifetime(micros: int) -> int:
+    if not 60 * SECOND <= micros <= 24 * 3600 * SECOND:
+        raise ValueError("a statement waits for a minute at least and for a day at most; write 1m to 24h")
+    return micros
 
 
 def _protocol(value: object) -> object:
@@ -251,13 +260,74 @@ class Match(Strict):
         return self
 
 
+class Approvers(Strict):
+    """Who may let a held statement pass."""
+
+    groups: Groups = Field(examples=["[dba-managers]"])
+    quorum: int = Field(default=1, ge=1, le=5, examples=["1"])
+
+
 class Guardrail(Strict):
-    """What is denied although access is granted."""
+    """What is denied or held although access is granted; `checks` says which keys an action needs."""
 
     name: Line = Field(examples=["no dropping"])
     match: Match = Field(examples=["{verbs: [drop]}"])
-    action: Annotated[Literal["deny"], BeforeValidator(_action)] = Field(examples=["deny"])
-    reason: Line = Field(examples=['"Schema objects are dropped by migration only."'])
+    action: Annotated[Literal["deny", "hold"], BeforeValidator(_action)] = Field(examples=["deny"])
+    reason: Line | None = Field(default=None, examples=['"Schema objects are dropped by migration only."'])
+    approvers: Approvers | None = Field(default=None, examples=["{groups: [dba-managers]}"])
+    expires: Annotated[Span, AfterValidator(_lifetime)] = Field(default="15m", validate_default=True, examples=["15m"])
+
+
+def _transform(value: object) -> object:
+    if isinstance(value, dict) and (coming := [key for key in ("token", "date", "hide") if key in value]):
+        raise ValueError(
+            f"{coming[0]} with a value belongs to a coming version: {_UNENFORCED}, "
+            "or write hide, null, {keep_first: n} or {keep_last: n}"
+        )
+    return value
+
+
+class Keep(Strict):
+    """How much of a value stays readable."""
+
+    keep_first: Annotated[int, Field(ge=1, le=6)] | None = Field(default=None, examples=["6"])
+    keep_last: Annotated[int, Field(ge=1, le=4)] | None = Field(default=None, examples=["4"])
+
+    @model_validator(mode="after")
+    def _keeps_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("keeps nothing; write for example {keep_last: 4}, or hide")
+        return self
+
+
+def _shape(value: object) -> str:
+    return "<keep>" if isinstance(value, dict | Keep) else "<word>"
+
+
+Transform = Annotated[
+    Annotated[
+        Annotated[Literal["hide", "null"], Tag("<word>")] | Annotated[Keep, Tag("<keep>")], Discriminator(_shape)
+    ],
+    BeforeValidator(_transform),
+]
+
+
+class Cleared(Strict):
+    """Who sees the columns as they are."""
+
+    groups: Groups = Field(examples=["[fraud-desk]"])
+
+
+class Mask(Strict):
+    """Which columns are sensitive, and what is shown of them."""
+
+    name: Line = Field(examples=["ssn"])
+    columns: Annotated[
+        list[Annotated[str, AfterValidator(column_pattern)]], Field(min_length=1), AfterValidator(distinct)
+    ] = Field(examples=['["*.customers.ssn"]'])
+    transform: Transform = Field(default="hide", examples=["hide", "{keep_last: 4}", "{keep_first: 6, keep_last: 4}"])
+    clear_for: Cleared | None = Field(default=None, examples=["{groups: [fraud-desk]}"])
+    targets: Targets | None = Field(default=None, examples=_TARGETS)
 
 
 class Document(Strict):
@@ -282,3 +352,4 @@ class Document(Strict):
         default=[],
         examples=["[{name: no dropping, match: {verbs: [drop]}, action: deny, reason: Migrations drop.}]"],
     )
+    masks: list[Mask] = Field(default=[], examples=['[{name: ssn, columns: ["*.customers.ssn"]}]'])

@@ -106,9 +106,12 @@ class Source:
         return here
 
 
-def parse(text: bytes) -> Source:
-    """Read `text`; raise `Faulty` for everything that the rules of this module refuse."""
-    builder = _Builder()
+def parse(text: bytes, worded: frozenset[str] = frozenset()) -> Source:
+    """Read `text`; raise `Faulty` for everything that the rules of this module refuse.
+
+    The value `null` of a key in `worded` is a word like any other, not the lack of a value.
+    """
+    builder = _Builder(worded)
     try:
         for event in yaml.parse(_decode(text), Loader=_Loader):
             builder.take(event)
@@ -140,6 +143,8 @@ def _syntax(error: yaml.YAMLError) -> Problem:
     place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
     # Never str(error): it quotes the line, which may hold a secret that does not belong there.
     reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
+    if getattr(error, "context", None) == "while scanning an alias":
+        return Problem(place, "an alias (*) is not read; put a text that begins with * in quotes")
     return Problem(place, f"not valid YAML: {reason}; check indentation, brackets and quotes around here")
 
 
@@ -159,6 +164,7 @@ class _Frame:
 class _Builder:
     """Builds the tree from parser events without recursion, so that depth cannot exhaust the stack."""
 
+    worded: frozenset[str]
     problems: list[Problem] = field(default_factory=list)
     stack: list[_Frame] = field(default_factory=list)
     places: dict[Path, Place] = field(default_factory=dict)
@@ -202,6 +208,8 @@ class _Builder:
     def _scalar(self, event: yaml.ScalarEvent) -> None:
         if self.stack and isinstance(self.stack[-1].node, dict) and self.stack[-1].key is None:
             self._key(event, event.value)
+        elif event.value == "null" and self.stack and self.stack[-1].key in self.worded:
+            self._value(event, event.value)
         else:
             self._value(event, _resolve(event))
 

@@ -69,6 +69,12 @@ def duration(value: object) -> int:
     return micros
 
 
+def spelled(micros: int) -> str:
+    """Write a duration as it can be read: a number with the largest unit that leaves no rest."""
+    unit = max((unit for unit, size in _UNITS.items() if micros % size == 0), key=_UNITS.__getitem__, default="ms")
+    return f"{micros // _UNITS[unit]}{unit}"
+
+
 def positive(micros: int) -> int:
     """Refuse a duration of nothing."""
     if micros == 0:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from vestibule.model.errors import EvidenceUnavailable
-from vestibule.model.record import Record
+from vestibule.model.record import Record, Written
 
 #: The journal keeps its own time of 10 s and answers by itself; this is for one that does not answer at all.
 COMMIT_SECONDS: Final = 12.0
@@ -26,6 +26,16 @@ class Ticket(Protocol):
     @property
     def done(self) -> bool:
         """Tell whether it is decided."""
+        ...
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """List its records."""
+        ...
+
+    @property
+    def written(self) -> Sequence[Written]:
+        """Say what they are called in the log, in their order, once they are durable."""
         ...
 
     @property
@@ -45,13 +55,15 @@ class Journal(Protocol):
 class Commit:
     """One batch: `durable` is None until it is decided; `names` are the local names of its records."""
 
-    __slots__ = ("deadline", "durable", "names", "settled")
+    __slots__ = ("deadline", "durable", "names", "settled", "written")
 
     def __init__(self, names: tuple[str, ...], deadline: float, settled: Callable[[Commit], None]) -> None:
         self.names = names
         self.deadline = deadline
         self.settled = settled
         self.durable: bool | None = None
+        #: What those records are called in the log, by their local names, once they are durable.
+        self.written: Mapping[str, Written] = {}
 
 
 class Commits:
@@ -85,7 +97,7 @@ class Commits:
             self._decide(commit, False)
             return commit
         if ticket.done:
-            self._decide(commit, ticket.error is None)
+            self._settle(commit, ticket)
         elif commit.durable is None:
             commit.settled = settled
             self._open.append(commit)
@@ -103,8 +115,14 @@ class Commits:
             self._recovered()
         if is_late:
             return
-        self._decide(commit, ticket.error is None)
+        self._settle(commit, ticket)
         commit.settled(commit)
+
+    def _settle(self, commit: Commit, ticket: Ticket) -> None:
+        if ticket.error is None and commit.names:
+            pairs = zip(ticket.records, ticket.written, strict=False)
+            commit.written = {record.name: written for record, written in pairs if record.name}
+        self._decide(commit, ticket.error is None)
 
     def _decide(self, commit: Commit, durable: bool) -> None:
         commit.durable = durable

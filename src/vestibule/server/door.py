@@ -210,6 +210,11 @@ class Door(asyncio.BufferedProtocol):
         has_left = not self._transport.can_write_eof() and sockets.has_left(info)
         return has_left or sockets.is_dead(info)
 
+    def end_if_gone(self) -> None:
+        """Report the end of a peer that is not read and has gone; what it has said and nobody read is given up."""
+        if self._socket is not None and not self.closed and sockets.is_gone(sockets.tcp_info(self._socket)):
+            self._end()
+
     # --- asyncio.Protocol --------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -25,6 +25,7 @@ import structlog
 
 from vestibule.model.effect import (
     Analyse,
+    Ask,
     Cancel,
     Close,
     Dial,
@@ -34,13 +35,17 @@ from vestibule.model.effect import (
     Persist,
     Prove,
     Resume,
+    Seek,
     Send,
+    Spend,
     Wake,
+    Withdraw,
 )
 from vestibule.model.errors import TargetUnavailable
 from vestibule.model.event import (
     Admission,
     Analysed,
+    Answered,
     Dialed,
     DialFailed,
     Ended,
@@ -58,6 +63,7 @@ from vestibule.model.statement import Parsed, Unsupported
 from vestibule.model.target import Target
 from vestibule.protocols.base import Conversation, Relay
 from vestibule.server.alarm import Alarm
+from vestibule.server.approvals import Asker, answer
 from vestibule.server.commits import Commit
 from vestibule.server.dialer import Link
 from vestibule.server.door import Door
@@ -68,6 +74,7 @@ from vestibule.server.services import Services
 log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS: Final = 5.0
+WATCH_SECONDS: Final = 1.0
 
 What = Literal["cancel", "kill", "revoke", "policy", "drain", "evidence"]
 
@@ -114,6 +121,10 @@ class Driver:
     def tell(self, what: What, by: str = "") -> None:
         """Tell the relay something from outside the conversation."""
         self._deliver(Told(what, by))
+
+    def answered(self, answered: Answered) -> None:
+        """Tell the relay what people answered."""
+        self._deliver(answered)
 
     def end(self, reason: str, cause: str) -> None:
         """Close without asking the relay."""
@@ -237,8 +248,16 @@ class Driver:
                 self._once_durable(permit.record, partial(self._cancel, data))
             case Opened(cancel_key=key):
                 self._services.desk.opened(self, key)
-            case Pause(side=side):
+            case Seek() | Spend():
+                self._spawn(self._approve(effect))
+            case Ask():
+                self._once_durable(effect.record, lambda: self._spawn(self._approve(effect)))
+            case Withdraw(approval=approval, why=why):
+                self._services.approvals.withdraw(self.conversation, approval, why)
+            case Pause(side=side, is_watched=is_watched):
                 self._door(side).is_paused = True
+                if is_watched:
+                    self._watch(self._door(side))
             case Resume(side=side):
                 self._door(side).is_paused = False
             case Wake(at=at):
@@ -249,6 +268,12 @@ class Driver:
                 self._close(reason, "protocol_error")
             case _:
                 assert_never(effect)
+
+    def _watch(self, door: Door) -> None:
+        """Look once a second whether a side that is paused has gone."""
+        if door.is_paused and self._stage is _Stage.OPEN:
+            door.end_if_gone()
+            self._loop.call_later(WATCH_SECONDS, self._watch, door)
 
     def _send(self, effect: Send) -> None:
         name, permit = effect.record, effect.permit
@@ -326,6 +351,11 @@ class Driver:
         except Exception as error:  # noqa: BLE001 - a text that is not understood never travels
             log.error("analysis_failed", session=str(self.conversation.session), error=type(error).__name__)
         return Unsupported("54000", "vestibule: the statement could not be analysed")
+
+    async def _approve(self, effect: Seek | Ask | Spend) -> None:
+        written = self._ledger.batch(effect.record).written[effect.record] if isinstance(effect, Ask) else None
+        asker = Asker(self.conversation, self.identity, self.target)
+        self._deliver(await answer(self._services.approvals, asker, effect, written))
 
     async def _dial(self, target: Target) -> None:
         try:

@@ -81,12 +81,13 @@ class Ledger:
                 self._spent.extend(self._batches)
             case Kind.STATEMENT_DECIDED:
                 self._tally["statements"] += 1
-                self._tally["allowed" if record.members.get("decision") == "allow" else "denied"] += 1
+                self._tally[_TALLY.get(record.members.get("decision"), "denied")] += 1
             case _:
                 pass
 
 
-_TALLIED: Final = ("statements", "allowed", "denied")
+_TALLIED: Final = ("statements", "allowed", "denied", "held")
+_TALLY: Final[dict[object, str]] = {"allow": "allowed", "hold": "held"}
 
 
 def _last_references(record: Record) -> Iterator[str]:

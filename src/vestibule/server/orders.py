@@ -9,16 +9,20 @@ from uuid import UUID
 
 from vestibule.bus import Peer
 from vestibule.evidence.heartbeat import sessions_digest
+from vestibule.model.approval import Answer
 from vestibule.model.errors import VestibuleError
+from vestibule.model.event import Answered
 from vestibule.server.clock import Clock
 from vestibule.server.driver import Driver, What
 from vestibule.server.sessions import Sessions
+from vestibule.wire.approval import approval_id
 from vestibule.wire.jsonrpc import Json, Params
 
 #: Conversations that are told something before the loop looks at its sockets again.
 _AT_ONCE: Final = 32
 #: Sessions that a report names; beyond that it counts them.
 _NAMED: Final = 20_000
+_ANSWERS: Final[tuple[Answer, ...]] = ("granted", "refused", "expired", "withdrawn")
 
 
 class Orders:
@@ -45,6 +49,7 @@ class Orders:
         peer.on("revoked", self.revoked)
         peer.on("kill", self.kill)
         peer.on("cancel", self.cancel)
+        peer.on("answered", self.answered)
         peer.on("drain", self.drain)
         peer.on("report", self.report)
 
@@ -77,6 +82,17 @@ class Orders:
         if driver is not None:
             driver.tell("cancel")
         return {"cancelled": driver is not None}
+
+    def answered(self, params: Params) -> Json:
+        """Tell a session what people answered."""
+        answer = _text(params, "answer")
+        if answer not in _ANSWERS:
+            raise ValueError("answer is none of those there are")
+        approval = approval_id(_text(params, "approval"))
+        driver = self._sessions.find(_uuid(params, "session"))
+        if driver is not None:
+            driver.answered(Answered(approval, answer, _text(params, "by"), _text(params, "comment")))
+        return {}
 
     async def drain(self, params: Params) -> Json:
         """Accept nobody more, end all sessions, and answer when they have ended or time is over."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vestibule.model.effect import Prove
-from vestibule.model.event import Admission
-from vestibule.model.identity import Refusal
-from vestibule.model.record import Record
+from vestibule.model.approval import ApprovalId, Request
+from vestibule.model.effect import Prove, Spend
+from vestibule.model.event import Admission, Sought, Spent
+from vestibule.model.identity import Identity, Refusal
+from vestibule.model.names import TargetName
+from vestibule.model.record import Record, Written
 from vestibule.model.statement import Parsed, Unsupported
 from vestibule.protocols.base import Conversation
 from vestibule.server.clock import Clock
@@ -32,6 +34,26 @@ class Analyst(Protocol):
 
     async def analyse(self, text: bytes, catalog: Any) -> Parsed | Unsupported:  # noqa: ANN401 - the protocol's own
         """Analyse `text` with the catalog that its relay gave."""
+        ...
+
+
+class Approvals(Protocol):
+    """Where people are asked; whatever it raises is a refusal."""
+
+    async def seek(self, conversation: Conversation, identity: Identity, target: TargetName) -> Sought:
+        """Give a fresh approval, and those that the identity has for the target."""
+        ...
+
+    async def ask(self, request: Request, record: Written) -> None:
+        """Put a request, recorded as `record`, before people."""
+        ...
+
+    async def spend(self, conversation: Conversation, identity: Identity, target: TargetName, spend: Spend) -> Spent:
+        """Use up a granted approval."""
+        ...
+
+    def withdraw(self, conversation: Conversation, approval: ApprovalId, why: str) -> None:
+        """Say that nobody waits for it any more."""
         ...
 
 
@@ -64,4 +86,5 @@ class Services:
     dialer: Dialer
     prover: Prover
     analyst: Analyst
+    approvals: Approvals
     desk: Desk

@@ -98,5 +98,10 @@ def has_left(info: bytes) -> bool:
     return len(info) >= _SIZE and info[_STATE] == _CLOSE_WAIT and not is_idle(info)
 
 
+def is_gone(info: bytes) -> bool:
+    """Tell whether the peer has ended its side, or reset the connection: a socket that is not read does not show it."""
+    return len(info) >= _SIZE and info[_STATE] in (_CLOSED, _CLOSE_WAIT)
+
+
 def _number(info: bytes, offset: int) -> int:
     return int(struct.unpack_from("=I", info, offset)[0])

@@ -32,6 +32,7 @@ from vestibule.model.record import Json, Kind, Record
 from vestibule.model.target import Target
 from vestibule.protocols.base import Conversation, Opening, Refused, Relay
 from vestibule.server.admission import Allowance, Slot
+from vestibule.server.approvals import BusApprovals
 from vestibule.server.clock import Clock
 from vestibule.server.commits import COMMIT_SECONDS, Commits, Journal
 from vestibule.server.dialer import DIAL_SECONDS, Dialer, Secrets
@@ -186,7 +187,9 @@ class Worker:
         self._commits = Commits(self._journal, self._evidence_fault, self._settings.commit_seconds)
         self._refusals = Refusals(self._settings.protocol, self._note)
         self._dialer = Dialer(self._wiring.reach, self._wiring.secrets, self._settings.dial_seconds)
-        self._services = Services(self._clock, self._commits, self._dialer, self, self._wiring.analyst, self)
+        self._services = Services(
+            self._clock, self._commits, self._dialer, self, self._wiring.analyst, BusApprovals(self._bus), self
+        )
         self._cancels = Allowance(CANCEL_BURST, CANCEL_RATE, loop.time)
         await self._record_start()
         self._orders = Orders(

@@ -1,4 +1,4 @@
-"""What has begun and not ended: open sessions, and allowed statements without an outcome.
+"""What has begun and not ended: open sessions, and statements that may have reached a target, without an outcome.
 
 1. It follows the leaves, in the transaction that makes them, so it says what the log says.
 2. It holds what is needed to end them in the place of a writer that died: references, sums, where the chain stands.
@@ -48,6 +48,7 @@ OPEN_SESSION: Final = Table(
     Column("statements", Integer, nullable=False),
     Column("allowed", Integer, nullable=False),
     Column("denied", Integer, nullable=False),
+    Column("held", Integer, nullable=False),
     Column("rows", Integer, nullable=False),
     Column("bytes_to_client", Integer, nullable=False),
 )
@@ -64,7 +65,7 @@ OPEN_STATEMENT: Final = Table(
 
 @dataclass(frozen=True, slots=True)
 class OpenStatement:
-    """An allowed statement whose outcome is not recorded."""
+    """A statement that was allowed, or released by people, and whose outcome is not recorded."""
 
     number: int
     id: UUID
@@ -86,6 +87,7 @@ class OpenSession:
     statements: int
     allowed: int
     denied: int
+    held: int
     rows: int
     bytes_to_client: int
     running: tuple[OpenStatement, ...]
@@ -136,7 +138,10 @@ class Entered:
     leaf: Leaf
 
 
-_SUMS: Final = ("statements", "allowed", "denied", "rows", "bytes_to_client")
+_SUMS: Final = ("statements", "allowed", "denied", "held", "rows", "bytes_to_client")
+
+
+_SUM_OF: Final = {"allow": "allowed", "deny": "denied", "hold": "held"}
 
 
 @dataclass(slots=True)
@@ -163,17 +168,26 @@ class _Change:
                 self.is_closed = True
             case Kind.STATEMENT_DECIDED:
                 self._decided(entered, json.loads(entered.leaf.body))
+            case Kind.PERMIT_USED:
+                self._released(entered, json.loads(entered.leaf.body))
             case Kind.STATEMENT_FINISHED:
                 self._finished(json.loads(entered.leaf.body))
             case _:
                 pass
 
     def _decided(self, entered: Entered, body: Mapping[str, Any]) -> None:
-        is_allowed = body["decision"] == "allow"
+        decision = body["decision"]
         self.sums["statements"] += 1
-        self.sums["allowed" if is_allowed else "denied"] += 1
-        if is_allowed:
+        self.sums[_SUM_OF[decision]] += 1
+        if decision == "allow":
             self.begun[entered.hash] = {"number": body["no"], "id": entered.leaf.header.id.bytes}
+
+    def _released(self, entered: Entered, body: Mapping[str, Any]) -> None:
+        """A held statement begins when its permit is spent; it is the only one then, so its place is good enough."""
+        decided = body["decided"]
+        if body["result"] == "spent":
+            number = entered.leaf.header.sn or 0
+            self.begun[bytes.fromhex(decided["leaf"])] = {"number": number, "id": UUID(decided["id"]).bytes}
 
     def _finished(self, body: Mapping[str, Any]) -> None:
         self.sums["rows"] += body.get("rows", 0)

@@ -6,16 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
 from uuid import UUID
 
 from vestibule.model.event import Admission
 from vestibule.model.identity import Identity, Proof, Refusal, Who, WhoType
 from vestibule.model.names import GroupName, Instant, LoginName, TargetName
 from vestibule.wire.jsonrpc import Json, Params
-
-T = TypeVar("T")
+from vestibule.wire.reading import integer, mapping, read, text, texts
 
 _TYPES: Mapping[str, WhoType] = {"human": "human", "agent": "agent", "workload": "workload"}
 
@@ -34,12 +32,12 @@ def answer_to_json(answer: Admission | Refusal) -> dict[str, Json]:
 def answer_from_json(document: Json) -> Admission | Refusal:
     """Read the answer to a `prove` call."""
     if isinstance(document, Mapping) and "refused" in document:
-        return _read(document, "refused", Refusal)
-    members = _mapping(document)
+        return read(document, "refused", Refusal)
+    members = mapping(document)
     return Admission(
         identity=identity_from_json(members.get("identity")),
-        data_key_id=_text(members, "data_key_id"),
-        data_key=_read(members, "data_key", bytes.fromhex),
+        data_key_id=text(members, "data_key_id"),
+        data_key=read(members, "data_key", bytes.fromhex),
     )
 
 
@@ -47,13 +45,7 @@ def identity_to_json(identity: Identity) -> dict[str, Json]:
     """Write an identity."""
     who, proof = identity.who, identity.proof
     return {
-        "who": {
-            "iss": who.issuer,
-            "sub": who.subject,
-            "name": who.name,
-            "type": who.type,
-            "login": str(who.login),
-        },
+        "who": who_to_json(who),
         "groups": sorted(identity.groups),
         "proof": {
             "method": proof.method,
@@ -70,34 +62,47 @@ def identity_to_json(identity: Identity) -> dict[str, Json]:
 
 def identity_from_json(document: Json) -> Identity:
     """Read an identity."""
-    members = _mapping(document)
+    members = mapping(document)
     return Identity(
-        who=_who(_mapping(members.get("who"))),
-        groups=frozenset(GroupName(group) for group in _texts(members, "groups")),
-        proof=_proof(_mapping(members.get("proof"))),
-        expires_at=Instant(_integer(members, "expires_at")),
+        who=who_from_json(members.get("who")),
+        groups=frozenset(GroupName(group) for group in texts(members, "groups")),
+        proof=_proof(mapping(members.get("proof"))),
+        expires_at=Instant(integer(members, "expires_at")),
         targets=_targets(members),
     )
 
 
-def _who(members: Params) -> Who:
+def who_to_json(who: Who) -> dict[str, Json]:
+    """Write a subject."""
+    return {
+        "iss": who.issuer,
+        "sub": who.subject,
+        "name": who.name,
+        "type": who.type,
+        "login": str(who.login),
+    }
+
+
+def who_from_json(document: Json) -> Who:
+    """Read a subject."""
+    members = mapping(document)
     return Who(
-        issuer=_text(members, "iss"),
-        subject=_text(members, "sub"),
-        name=LoginName(_text(members, "name")),
-        type=_read(members, "type", _TYPES.__getitem__),
-        login=_read(members, "login", UUID),
+        issuer=text(members, "iss"),
+        subject=text(members, "sub"),
+        name=LoginName(text(members, "name")),
+        type=read(members, "type", _TYPES.__getitem__),
+        login=read(members, "login", UUID),
     )
 
 
 def _proof(members: Params) -> Proof:
     return Proof(
-        method=_text(members, "method"),
-        credential=_text(members, "credential"),
-        amr=tuple(_texts(members, "amr")),
-        acr=_text(members, "acr"),
-        auth_time=None if members.get("auth_time") is None else Instant(_integer(members, "auth_time")),
-        assurance=_text(members, "assurance"),
+        method=text(members, "method"),
+        credential=text(members, "credential"),
+        amr=tuple(texts(members, "amr")),
+        acr=text(members, "acr"),
+        auth_time=None if members.get("auth_time") is None else Instant(integer(members, "auth_time")),
+        assurance=text(members, "assurance"),
     )
 
 
@@ -105,38 +110,4 @@ def _targets(members: Params) -> frozenset[TargetName] | None:
     # A missing member must not read as "all": only null does.
     if "targets" in members and members["targets"] is None:
         return None
-    return frozenset(TargetName(name) for name in _texts(members, "targets"))
-
-
-def _mapping(value: Json) -> Params:
-    if not isinstance(value, Mapping):
-        raise ValueError("an object is missing")
-    return value
-
-
-def _text(members: Params, name: str) -> str:
-    value = members.get(name)
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is not a string")
-    return value
-
-
-def _texts(members: Params, name: str) -> list[str]:
-    value = members.get(name)
-    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-        raise ValueError(f"{name} is not a list of strings")
-    return value
-
-
-def _integer(members: Params, name: str) -> int:
-    value = members.get(name)
-    if type(value) is not int:
-        raise ValueError(f"{name} is not an integer")
-    return value
-
-
-def _read(members: Params, name: str, reader: Callable[[str], T]) -> T:
-    try:
-        return reader(_text(members, name))
-    except (KeyError, ValueError):
-        raise ValueError(f"{name} is not what it should be") from None
+    return frozenset(TargetName(name) for name in texts(members, "targets"))

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.analysed import only
 from tests.support.postgres import PostgresServer
-from vestibule.analysis.sql.catalog import QUERY, Catalog, catalog, qualified
+from vestibule.analysis.sql.catalog import QUERY, Catalog, catalog, qualified, search_path
 from vestibule.model.statement import Impact
 
 ROWS = [
@@ -31,6 +31,13 @@ def test_rows_become_names() -> None:
         user_types=frozenset({"checked"}),
         type_numbers=frozenset({"16400"}),
     )
+
+
+def test_the_search_path_is_of_the_session_and_no_part_of_the_catalog() -> None:
+    row = ("session", "search_path", "public, audit", "", "", "")
+    assert search_path([*ROWS, row]) == "public, audit"
+    assert search_path(ROWS) == ""
+    assert catalog([*ROWS, row]) == catalog(ROWS)
 
 
 def test_the_version_is_of_the_contents_whatever_their_order() -> None:

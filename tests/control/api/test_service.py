@@ -12,7 +12,7 @@ from vestibule.control.api.service import Service, application
 
 def service(is_ready: bool) -> Service:
     nothing = cast(Any, None)
-    return Service(nothing, nothing, nothing, lambda: is_ready)
+    return Service(nothing, nothing, nothing, nothing, lambda: is_ready)
 
 
 async def ask(path: str, is_ready: bool = True) -> httpx2.Response:

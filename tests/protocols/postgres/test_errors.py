@@ -2,10 +2,13 @@ import json
 
 import pytest
 
+from tests.support.gates import NOW
+from vestibule.gate.session import Decided
 from vestibule.model.decision import Deny, Rule
 from vestibule.model.errors import ClientProtocolError
 from vestibule.model.identity import Refusal
 from vestibule.model.names import Digest, RuleName
+from vestibule.model.record import Kind, Record
 from vestibule.model.statement import Unsupported
 from vestibule.protocols.postgres import errors
 from vestibule.protocols.postgres import messages as pg
@@ -14,6 +17,12 @@ from vestibule.protocols.postgres.codec import decode_backend, encode
 DENY = Deny(
     Rule(RuleName("no dropping"), "guardrails", Digest("0" * 64)), "Drop by migration.", "Ask the platform team."
 )
+
+
+def refused(decision=DENY, number=1, why=None, approval=""):
+    record = Record(Kind.STATEMENT_DECIDED, {}, name=f"decided/{number}")
+    return Decided(number, decision, record, None, NOW, why, approval)
+
 
 #: The table of the protocol's reference: what happened, severity, SQLSTATE.
 TABLE = [
@@ -25,7 +34,7 @@ TABLE = [
     (errors.proof_refused(Refusal.UNAVAILABLE, 40), "FATAL", "58030"),
     (errors.login_differs(), "FATAL", "28000"),
     (errors.target_refused(["pay", "core"]), "FATAL", "28000"),
-    (errors.refusal_of(DENY, None, "s", 1), "ERROR", "42501"),
+    (errors.refusal_of(refused(), "s"), "ERROR", "42501"),
     (errors.refusal(Unsupported("42601", "syntax error")), "ERROR", "42601"),
     (errors.violation(ClientProtocolError("unknown message type 'y'")), "FATAL", "08P01"),
     (errors.violation(ClientProtocolError("replication is not supported", "0A000")), "FATAL", "0A000"),
@@ -43,7 +52,7 @@ def test_each_event_has_its_severity_and_code_and_says_who_speaks(message, sever
 
 
 def test_a_denial_tells_rule_reason_and_hint_and_a_detail_for_programs():
-    message = errors.refusal_of(DENY, None, "0197f3a2-1111-7222-8333-444455556666", 7)
+    message = errors.refusal_of(refused(number=7), "0197f3a2-1111-7222-8333-444455556666")
     assert message.text("M") == 'vestibule: denied by rule "no dropping": Drop by migration.'
     assert message.text("H") == "Ask the platform team."
     assert "\n" not in message.text("D")
@@ -55,8 +64,13 @@ def test_a_denial_tells_rule_reason_and_hint_and_a_detail_for_programs():
     }
 
 
+def test_a_refusal_for_want_of_an_approval_names_it_for_programs():
+    message = errors.refusal_of(refused(why=Unsupported("42501", "vestibule: ..."), approval="AR-7Q2M4V0XKD"), "s")
+    assert json.loads(message.text("D"))["approval"] == "AR-7Q2M4V0XKD"
+
+
 def test_a_denial_with_a_code_of_its_own_is_not_laid_to_a_rule():
-    message = errors.refusal_of(DENY, Unsupported("54000", DENY.reason, DENY.hint, 7), "s", 1)
+    message = errors.refusal_of(refused(why=Unsupported("54000", DENY.reason, DENY.hint, 7)), "s")
     assert (message.text("C"), message.text("M")) == ("54000", "Drop by migration.")
     assert message.text("P") == "7", "clients point at the place in the text"
 
@@ -72,7 +86,7 @@ def test_the_targets_one_may_use_are_listed_in_order():
 @pytest.mark.parametrize("rule", ["a\0b", 'a"b', "a\nb", "\u00e4"])
 def test_a_rules_words_never_break_the_message(rule):
     deny = Deny(Rule(RuleName(rule), "access", Digest("0" * 64)), f"because {rule}", rule)
-    written = encode(errors.refusal_of(deny, None, "s", 1))
+    written = encode(errors.refusal_of(refused(deny), "s"))
     message = decode_backend(written[0], written[5:])
     assert isinstance(message, pg.ErrorResponse)
     assert message.text("H") == rule.replace("\0", "\ufffd")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import pg_messages as some
-from vestibule.masking.layout import Layout, compile_layout
+from vestibule.masking.steps import RowMask, row_mask
 from vestibule.masking.transforms import TEXT
 from vestibule.model.errors import ClientProtocolError, TargetProtocolError
 from vestibule.model.event import Side
@@ -47,8 +47,8 @@ def masking_reader(*columns: Transform | None) -> FrameReader:
     return reader
 
 
-def layout(*columns: Transform | None) -> Layout:
-    return compile_layout(columns, [TEXT] * len(columns), [0] * len(columns))
+def layout(*columns: Transform | None) -> RowMask:
+    return row_mask(columns, [TEXT] * len(columns), [0] * len(columns))
 
 
 def read(reader: FrameReader, *pieces: bytes) -> list[Item]:

@@ -28,12 +28,15 @@ def test_the_answer_becomes_a_catalog() -> None:
         rows(
             (b"function", b"public", b"state_count", b"sql", b"s", b"f"),
             (b"function", b"public", b"lower", b"plpgsql", b"v", b"f"),
+            (b"session", b"search_path", b"public, audit", b"", b"", b""),
         )
     )
     assert learning.take(pg.CommandComplete("SELECT 2")) is None
     assert learning.columns is None
-    found = learning.take(pg.ReadyForQuery("I"))
-    assert found is not None
+    learned = learning.take(pg.ReadyForQuery("I"))
+    assert learned is not None
+    assert learned.search_path == "public, audit"
+    found = learned.catalog
     assert found.user_functions == {"state_count", "lower"}
     assert found.clean == {"state_count"}, "the policy vouches for it"
 

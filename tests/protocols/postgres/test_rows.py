@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scripts import setup
 from tests.support.kernels import KERNELS
 from tests.support.masks import FORMATS, TYPES, transforms, typmods, values
-from vestibule.masking.layout import compile_layout
+from vestibule.masking.steps import row_mask
 from vestibule.masking.transforms import BPCHAR, JSONB, TEXT, VARCHAR, cell
 from vestibule.model.errors import TargetProtocolError
 from vestibule.model.plan import Transform
@@ -212,7 +212,7 @@ LAST = Transform("keep", last=4)
 
 
 def layout_of(described):
-    return compile_layout(*([each[part] for each in described] for part in range(4)))
+    return row_mask(*([each[part] for each in described] for part in range(4)))
 
 
 def reference(described, row):
@@ -226,7 +226,7 @@ def reference(described, row):
 
 
 def texts(*columns):
-    return compile_layout(columns, [TEXT] * len(columns), [0] * len(columns))
+    return row_mask(columns, [TEXT] * len(columns), [0] * len(columns))
 
 
 def outcome(work):
@@ -340,7 +340,7 @@ def test_as_many_columns_as_there_may_be_are_masked(kernel, columns):
 
 def test_every_value_may_grow_as_much_as_a_literal_is_long(kernel):
     data = encode(pg.DataRow((b"",) * 9)) * 20_000
-    layout = compile_layout([HIDE] * 9, [JSONB] * 9, [1] * 9)
+    layout = row_mask([HIDE] * 9, [JSONB] * 9, [1] * 9)
     shown = encode(pg.DataRow((b'\x01"***"',) * 9)) * 20_000
     assert kernel.mask(data, 0, len(data), layout) == (shown, len(data), 20_000, 180_000)
 

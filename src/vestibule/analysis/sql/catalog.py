@@ -1,7 +1,8 @@
 """What analysis must know of a target: which names are not the built-in ones, and which of those are vouched for.
 
 The gateway sends `QUERY` over its own connection when a session starts, and again after a statement that may have
-changed the answer; `catalog` makes a value of the rows. Two targets that answer alike have the same `version`.
+changed the answer; `catalog` makes a value of the rows. Two targets that answer alike have the same `version`. The
+search path of the session that asks is in the answer, and is no part of the catalog.
 """
 
 from __future__ import annotations
@@ -110,6 +111,8 @@ SELECT 'type', n.nspname, t.typname, 'code', 'v', t.oid::pg_catalog.text
 FROM coded
 JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) coded.type
 JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
+UNION ALL
+SELECT 'session', 'search_path', pg_catalog.current_setting('search_path'), '', '', ''
 """.strip()
 
 #: Languages whose code runs no SQL that somebody could have written into the target.
@@ -119,7 +122,7 @@ _IDENTIFIER: Final = re.compile(r'"((?:[^"]|"")+)"|([^".(\s]+)')
 
 def catalog(rows: Iterable[Sequence[str]], registered: Iterable[str] = ()) -> Catalog:
     """Make the catalog from the rows of `QUERY` and the functions of the target's configuration (`public.f(text)`)."""
-    ordered = sorted(tuple(row) for row in rows)
+    ordered = sorted(tuple(row) for row in rows if row[0] != "session")
     functions = [row for row in ordered if row[0] == "function"]
     vouched = _vouched(registered, functions)
     names = frozenset(row[2] for row in functions)
@@ -136,6 +139,11 @@ def catalog(rows: Iterable[Sequence[str]], registered: Iterable[str] = ()) -> Ca
         user_types=frozenset(row[2] for row in coded if row[0] == "type"),
         type_numbers=frozenset(row[5] for row in coded if row[0] == "type"),
     )
+
+
+def search_path(rows: Iterable[Sequence[str]]) -> str:
+    """Give the search path that is in force in the session that asked, from the rows of `QUERY`."""
+    return next((row[2] for row in rows if row[:2] == ("session", "search_path")), "")
 
 
 def _vouched(registered: Iterable[str], functions: Iterable[Sequence[str]]) -> frozenset[str]:

@@ -9,7 +9,8 @@ from fastapi import FastAPI, Response
 from fastapi.responses import PlainTextResponse
 
 from vestibule import __version__
-from vestibule.control.api import sessions, sign_in, targets
+from vestibule.control.api import approvals, sessions, sign_in, targets
+from vestibule.control.approvals import Approvals
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Service:
     sign_in: sign_in.SignIn
     sessions: sessions.Sessions
     targets: targets.Targets
+    approvals: Approvals
     is_ready: Callable[[], bool]
 
 
@@ -28,7 +30,8 @@ def application(service: Service) -> FastAPI:
         title="Vestibule", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
     )
     app.state.sign_in, app.state.sessions, app.state.targets = service.sign_in, service.sessions, service.targets
-    for resource in (sign_in, sessions, targets):
+    app.state.approvals = service.approvals
+    for resource in (sign_in, sessions, targets, approvals):
         app.include_router(resource.router)
 
     @app.get("/healthz", include_in_schema=False)

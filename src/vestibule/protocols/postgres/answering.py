@@ -147,10 +147,11 @@ class Answering:
             return False
         if isinstance(message, pg.ErrorResponse) and _is_fatal(message):
             return False
-        catalog = learning.take(message)
-        if catalog is not None:
+        learned = learning.take(message)
+        if learned is not None:
             session.owed.popleft()
-            session.catalog = session.analyst.shared(catalog)
+            session.catalog = session.analyst.shared(learned.catalog)
+            session.gate.note_search_path(learned.search_path)
         return True
 
     def _parameter_status(self, message: pg.ParameterStatus) -> None:

@@ -14,11 +14,11 @@ from typing import Final
 
 from vestibule.gate.records import Shown
 from vestibule.gate.session import Decided
-from vestibule.model.decision import Deny
+from vestibule.model.decision import Deny, Hold
 from vestibule.model.effect import Pause, Resume
 from vestibule.model.errors import ClientProtocolError
 from vestibule.model.event import Side
-from vestibule.model.statement import Parameter, Parsed, Statement, Unsupported
+from vestibule.model.statement import Analysis, Parameter, Parsed, Statement, Unsupported
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import decode_frontend, encode
 from vestibule.protocols.postgres.errors import refusal
@@ -28,6 +28,7 @@ from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Ru
 from vestibule.protocols.postgres.session import OWED_LIMIT, Session
 from vestibule.protocols.postgres.states import CLIENT, Act, State
 from vestibule.protocols.postgres.understanding import (
+    PATH_CHANGED,
     TOO_MANY,
     Understanding,
     Waiting,
@@ -41,6 +42,8 @@ from vestibule.protocols.postgres.values import shown
 RESERVED: Final = "vestibule_"
 #: Bytes of the client that may wait behind a message that waits.
 WAITING_BYTES: Final = 256 << 10
+#: The same behind a statement that people decide about: a client that says nothing more is noticed when it goes.
+HELD_BYTES: Final = 1 << 20
 #: What is handled of a client's messages at once: 16 statements, fewer if they are large, more of what is no statement.
 SLICE: Final = 64
 _PART: Final = 512
@@ -125,10 +128,11 @@ class Asking:
     def _balance(self) -> None:
         """Let the client's bytes wait at the client when enough of them wait here."""
         has_to_wait = self._head is not None or self.is_behind
-        waits = has_to_wait and len(self._session.client) > WAITING_BYTES
+        is_held = self._session.holding is not None
+        waits = has_to_wait and len(self._session.client) > (HELD_BYTES if is_held else WAITING_BYTES)
         if waits != self._is_paused and not self._session.is_over:
             self._is_paused = waits
-            self._session.effects.append(Pause(Side.CLIENT) if waits else Resume(Side.CLIENT))
+            self._session.effects.append(Pause(Side.CLIENT, is_held) if waits else Resume(Side.CLIENT))
 
     def _check_order(self, message: pg.FrontendMessage | Copied) -> None:
         session = self._session
@@ -181,7 +185,7 @@ class Asking:
         if isinstance(resolved, Unsupported):
             decided = self._refuse_text(message.text, resolved)
         else:
-            decided = session.decide(Statement(message.text, resolved), ())
+            decided = self._decided(Statement(message.text, resolved, meaning=self._texts(analyses)), ())
         self._understanding.settle()
         if decided.permit is None or isinstance(analyses, Unsupported):
             session.refuse_query(session.explain(decided), decided)
@@ -276,16 +280,44 @@ class Asking:
             decided = self._refuse_text(prepared.text, problem or TOO_MANY)
             self._session.refuse_extended(self._session.explain(decided), decided)
             return None
-        statement = Statement(prepared.text, resolved, parameters, message.parameter_formats, message.result_formats)
+        statement = Statement(
+            prepared.text,
+            resolved,
+            parameters,
+            message.parameter_formats,
+            message.result_formats,
+            parameter_types=prepared.declared,
+            meaning=self._texts(prepared.analyses),
+        )
         return self._decide_or_refuse(statement, shown(parameters))
 
     def _decide_or_refuse(self, statement: Statement, values: Sequence[Shown]) -> Decided | None:
         session = self._session
-        decided = session.decide(statement, values)
+        decided = self._decided(statement, values)
         if decided.permit is None:
             session.refuse_extended(session.explain(decided), decided)
             return None
         return decided
+
+    def _decided(self, statement: Statement, values: Sequence[Shown]) -> Decided:
+        """Decide the statement at the head of the line; raise `Waiting` while people decide about it."""
+        session = self._session
+        if session.holding is None:
+            if isinstance(session.gate.judge(statement.operations), Hold) and not self._understanding.know_path():
+                return session.recorded(session.gate.refuse(statement, PATH_CHANGED, session.now))
+            decided = session.decide(statement, values)
+            if session.holding is None:
+                return decided
+        released = session.released()
+        if released is None:
+            raise Waiting
+        return released
+
+    def _texts(self, analyses: tuple[Analysis, ...] | Unsupported) -> tuple[bytes, ...]:
+        """Give the texts that the names in a statement stand for: they are what it carries out."""
+        if isinstance(analyses, Unsupported):
+            return ()
+        return tuple(named.text for named in self._understanding.meaning(analyses) if named is not None)
 
     def _describe(self, message: pg.Describe) -> None:
         session = self._session

@@ -11,8 +11,9 @@ import json
 from collections.abc import Iterable
 from typing import Final, Literal
 
+from vestibule.gate.session import Decided
 from vestibule.model import wording
-from vestibule.model.decision import Deny, Hold
+from vestibule.model.decision import Allow, Deny
 from vestibule.model.errors import ClientProtocolError
 from vestibule.model.identity import Refusal
 from vestibule.model.statement import Unsupported
@@ -28,9 +29,12 @@ def refusal(unsupported: Unsupported) -> ErrorResponse:
     return ErrorResponse(_fields("ERROR", unsupported.code, unsupported.message, hint=unsupported.hint))
 
 
-def refusal_of(decision: Deny | Hold, unsupported: Unsupported | None, session: str, statement: int) -> ErrorResponse:
-    """Tell why a statement was refused; a program finds rule, session and statement in the detail."""
-    detail = _detail(decision.rule.name, session, statement)
+def refusal_of(decided: Decided, session: str) -> ErrorResponse:
+    """Tell why a statement was refused; a program finds rule, session, statement and approval in the detail."""
+    decision, unsupported = decided.decision, decided.unsupported
+    if isinstance(decision, Allow):
+        raise AssertionError("an allowed statement is not refused")
+    detail = _detail(decision.rule.name, session, decided.number, decided.approval)
     if unsupported is None:
         text = wording.denied(decision.rule.name, decision.reason)
         hint = decision.hint if isinstance(decision, Deny) else ""
@@ -83,8 +87,8 @@ def target_unreachable(target: str) -> ErrorResponse:
 _PROOF_CODES: Final = {Refusal.UNAVAILABLE: "58030", Refusal.TOO_MANY: "53300"}
 
 
-def _detail(rule: str, session: str, statement: int) -> str:
-    members = {"rule": rule, "session": session, "statement": statement, "approval": None}
+def _detail(rule: str, session: str, statement: int, approval: str) -> str:
+    members = {"rule": rule, "session": session, "statement": statement, "approval": approval or None}
     return json.dumps(members, ensure_ascii=False, separators=(",", ":"))
 
 

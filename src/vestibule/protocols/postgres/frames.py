@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-from vestibule.masking.layout import Layout
+from vestibule.masking.steps import RowMask
 from vestibule.model.errors import ClientProtocolError, TargetProtocolError
 from vestibule.model.event import Side
 from vestibule.protocols.postgres.codec import spell
@@ -96,7 +96,7 @@ class FrameReader:
         #: How many columns a row has now; None where no row is expected.
         self.columns: int | None = None
         #: How these columns are masked; None where none is.
-        self.layout: Layout | None = None
+        self.layout: RowMask | None = None
         self._side = side
         self._buffer = Buffer()
         self._row: LongRow | None = None
@@ -176,7 +176,7 @@ class FrameReader:
         self._judge_rows(count)
         return Rows(buffer.take(end - buffer.at), count)
 
-    def _masked_rows(self, size: int, columns: int, layout: Layout) -> Rows | None:
+    def _masked_rows(self, size: int, columns: int, layout: RowMask) -> Rows | None:
         if layout.columns != columns:
             raise self._violation(f"{columns} columns were described where {layout.columns} are masked or passed")
         if size > MASKED:

@@ -7,10 +7,11 @@ the only statement that the gateway invents; its answer is never shown to the cl
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-from vestibule.analysis.sql.catalog import QUERY, Catalog, catalog
+from vestibule.analysis.sql.catalog import QUERY, Catalog, catalog, search_path
 from vestibule.model.errors import TargetProtocolError
 from vestibule.model.target import Target
 from vestibule.protocols.postgres import messages as pg
@@ -23,6 +24,14 @@ ANSWER_BYTES: Final = 8 << 20
 
 _length = Struct("!i").unpack_from
 _row_head = Struct("!BIH").unpack_from
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What the target has of its own, and the search path of this session."""
+
+    catalog: Catalog
+    search_path: str
 
 
 class Learning:
@@ -41,15 +50,16 @@ class Learning:
             raise TargetProtocolError("an answer about the catalog that cannot be")
         self._rows.extend(_rows(item.data))
 
-    def take(self, message: pg.BackendMessage) -> Catalog | None:
-        """Take a message; the last one gives the catalog."""
+    def take(self, message: pg.BackendMessage) -> Learned | None:
+        """Take a message; the last one gives what was asked."""
         match message:
             case pg.RowDescription(fields=fields):
                 self.columns = len(fields)
             case pg.CommandComplete():
                 self.columns = None
             case pg.ReadyForQuery():
-                return catalog(self._rows, (function.name for function in self._target.functions))
+                known = catalog(self._rows, (function.name for function in self._target.functions))
+                return Learned(known, search_path(self._rows))
             case _:
                 raise TargetProtocolError(f"the catalog could not be read: {type(message).__name__}")
         return None

@@ -309,10 +309,11 @@ class Login:
         learning = self._learning
         if isinstance(message, pg.NoticeResponse | pg.ParameterStatus):
             return
-        catalog = learning.take(message)
+        learned = learning.take(message)
         self.target.columns = learning.columns
-        if catalog is not None:
-            self._begin(catalog)
+        if learned is not None:
+            self.gate.note_search_path(learned.search_path)
+            self._begin(learned.catalog)
 
     @property
     def _learning(self) -> Learning:

@@ -49,6 +49,8 @@ class Prepared:
     #: The version of the catalog that the analyses are good for.
     catalog: str = ""
     shape: Shape = field(default_factory=Shape)
+    #: The types as the client declared them.
+    declared: tuple[int, ...] = ()
     #: The text is a PREPARE or DECLARE, and what the name runs is the statement inside it.
     is_inside: bool = False
 

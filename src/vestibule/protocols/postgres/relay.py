@@ -14,6 +14,8 @@ from vestibule.model.effect import Effect, Wake
 from vestibule.model.errors import ClientProtocolError, TargetProtocolError
 from vestibule.model.event import (
     Analysed,
+    Answered,
+    Asked,
     Dialed,
     DialFailed,
     Ended,
@@ -21,6 +23,8 @@ from vestibule.model.event import (
     Proven,
     Received,
     Side,
+    Sought,
+    Spent,
     Told,
     Unrecorded,
     Woken,
@@ -88,7 +92,7 @@ class PostgresRelay:
                 login.unrecorded()
             case Told(what="kill" | "revoke" | "drain" | "evidence"):
                 login.told_to_end(wording.session_ended(_why(event)))
-            case Analysed() | Told():
+            case Analysed() | Told() | Sought() | Asked() | Answered() | Spent():
                 pass
             case _:
                 assert_never(event)
@@ -123,6 +127,9 @@ class PostgresRelay:
                 self._guarded(session, b"", Side.CLIENT)
             case Told():
                 self._tell(session, event)
+            case Sought() | Asked() | Answered() | Spent():
+                session.approving(event)
+                self._asks.advance()
             case Proven() | Dialed() | DialFailed():
                 raise AssertionError("the log-in is over")
             case _:
@@ -160,6 +167,7 @@ class PostgresRelay:
         match told.what:
             case "cancel":
                 session.request_cancel()
+                self._asks.advance()
             case "policy":
                 if not session.gate.is_granted():
                     session.end("revoked", wording.session_ended("revoked"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, Literal
 
-from vestibule.masking.layout import KEEP, LONGEST, NULL, PASS, STEP, TRIM, Layout
+from vestibule.masking.steps import KEEP, LONGEST, NULL, PASS, STEP, TRIM, RowMask
 from vestibule.masking.transforms import STARS
 from vestibule.model.errors import TargetProtocolError
 from vestibule.protocols.postgres import uncompiled as cython
@@ -105,7 +105,7 @@ def scan(
 
 
 def mask(
-    buffer: bytes, offset: cython.Py_ssize_t, end: cython.Py_ssize_t, layout: Layout
+    buffer: bytes, offset: cython.Py_ssize_t, end: cython.Py_ssize_t, layout: RowMask
 ) -> tuple[bytes, int, int, int]:
     """Walk as `scan`; return the rows as they are shown, where they end, how many, and how many values are masked."""
     stop: cython.Py_ssize_t

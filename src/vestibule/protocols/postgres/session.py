@@ -14,13 +14,14 @@ from typing import Final
 
 from vestibule.analysis.sql.analyse import Analyst
 from vestibule.analysis.sql.catalog import Catalog
+from vestibule.gate.approvals import Held
 from vestibule.gate.permit import refusal_permit, session_permit
 from vestibule.gate.records import Shown
 from vestibule.gate.session import Cause, Decided, Outcome, SessionGate
 from vestibule.model import wording
-from vestibule.model.decision import Allow, Permit
+from vestibule.model.decision import Hold, Permit
 from vestibule.model.effect import Cancel, Close, Effect, Persist, Send, Wake
-from vestibule.model.event import Side
+from vestibule.model.event import Approving, Side
 from vestibule.model.names import Instant
 from vestibule.model.record import Record
 from vestibule.model.statement import Statement, Unsupported
@@ -28,6 +29,7 @@ from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import encode
 from vestibule.protocols.postgres.errors import ended, refusal, refusal_of
 from vestibule.protocols.postgres.frames import FrameReader
+from vestibule.protocols.postgres.holding import Holding
 from vestibule.protocols.postgres.learning import QUESTION, Learning
 from vestibule.protocols.postgres.names import Names
 from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Running
@@ -71,6 +73,9 @@ class Session:
         #: The session may have changed what the catalog says: it is asked again before the next statement.
         self.is_catalog_stale = False
         self.has_changed_catalog = False
+        #: The same of the search path, which only what people approve depends on.
+        self.is_path_stale = False
+        self.has_changed_path = False
         self.segment = 0
         self.status: pg.TransactionStatus = "I"
         self.state = State.READY
@@ -81,6 +86,8 @@ class Session:
         self.may_copy: Owed | None = None
         #: The Sync of a Query refused behind unsynced messages: what follows depends on whether those had failed.
         self.settling: Owed | None = None
+        #: The statement at the head of the line, while people decide about it.
+        self.holding: Holding | None = None
         self.is_mid_message = False
         #: The client has said Terminate: what it asked for before still runs to its end.
         self.is_leaving = False
@@ -138,7 +145,7 @@ class Session:
         place = self.gate.place
         if place is None:
             raise AssertionError("an open session has a target")
-        self.is_catalog_stale = False
+        self.is_catalog_stale = self.is_path_stale = False
         self.tell_target(QUESTION)
         self.owe(Owed(Answer.QUERY, self.segment, learning=Learning(place.target), is_visible=False))
         self.segment += 1
@@ -151,8 +158,36 @@ class Session:
     # --- statements --------------------------------------------------------------------------------------------------
 
     def decide(self, statement: Statement, shown: Sequence[Shown]) -> Decided:
-        """Decide a statement and record the decision."""
-        return self.recorded(self.gate.decide(statement, shown, self.now))
+        """Decide a statement and record the decision; one that is held begins to wait for people."""
+        decided = self.gate.decide(statement, shown, self.now)
+        recorded = self.recorded(decided)
+        if isinstance(decided.decision, Hold):
+            # Locks are never held while a person thinks, and what is behind in a pipeline may need an answer.
+            self.holding = Holding(Held(self.gate, decided, statement, is_live=self.is_idle and self.status == "I"))
+            self._go_on_holding()
+        return recorded
+
+    def approving(self, event: Approving) -> None:
+        """Take what the approvals say about the statement that waits for people."""
+        if self.holding is not None:
+            self.holding.take(event, self.now)
+            self._go_on_holding()
+
+    def released(self) -> Decided | None:
+        """Take the decision of the statement that waited, once people have decided; None while it waits."""
+        if self.holding is None or not self.holding.held.is_over:
+            return None
+        decided, self.holding = self.holding.held.decided, None
+        return decided
+
+    def _go_on_holding(self) -> None:
+        if self.holding is None:
+            return
+        self.effects += self.holding.held.take_effects()
+        notice = self.holding.notices(self.now)
+        if notice:
+            self.tell_client(notice)
+            self.effects.append(Wake(self.deadline()))
 
     def recorded(self, decided: Decided) -> Decided:
         """Record a decision. What is kept of it is small: thousands may wait for their outcome."""
@@ -213,7 +248,7 @@ class Session:
 
     def refuse_query(self, error: pg.ErrorResponse, decided: Decided | None) -> None:
         """Refuse in the place of a Query: an error and a ReadyForQuery, with the effects of a real error."""
-        running = None if decided is None else refused(decided, error)
+        running = refused(decided, error)
         if self.is_idle and self.status == "I":
             self.tell_client(encode(error) + encode(pg.ReadyForQuery("I")))
             if running is not None:
@@ -236,7 +271,7 @@ class Session:
 
     def refuse_extended(self, error: pg.ErrorResponse, decided: Decided | None) -> None:
         """Refuse in the place of an extended message: the poison makes the error, what follows is dropped to Sync."""
-        running = None if decided is None else refused(decided, error)
+        running = refused(decided, error)
         self.tell_target(self._poison, self._refusal_permit)
         self.owe(Owed(Answer.POISON, self.segment, running, error=error))
         self.is_unsynced = True
@@ -244,12 +279,13 @@ class Session:
 
     def explain(self, decided: Decided) -> pg.ErrorResponse:
         """Say plainly why a statement was refused, and what to do."""
-        if isinstance(decided.decision, Allow):
-            raise AssertionError("an allowed statement is not refused")
-        return refusal_of(decided.decision, decided.unsupported, str(self.gate.session), decided.number)
+        return refusal_of(decided, str(self.gate.session))
 
     def undo_from(self, names: frozenset[str]) -> None:
         """Take back what could not be recorded: the driver dropped it and everything behind it."""
+        if self.holding is not None:
+            self.holding.held.undo(names, EVIDENCE)
+            self._go_on_holding()
         was_skipped = any(running.decided.record.name in names for running in self._skipped)
         self._forget(names)
         first = 1 if was_skipped else next((at for at, owed in enumerate(self.owed) if _is_of(owed, names)), None)
@@ -327,6 +363,8 @@ class Session:
         idle = self.gate.idle_us()
         ends_at = self.gate.ends_at()
         self.due_at = ends_at if idle is None else min(ends_at, Instant(self._idle_since() + idle))
+        if self.holding is not None and self.holding.due_at is not None:
+            self.due_at = min(self.due_at, self.holding.due_at)
         return self.due_at
 
     def check_time(self) -> None:
@@ -337,11 +375,14 @@ class Session:
         elif idle is not None and self.now >= self._idle_since() + idle:
             self.end("idle", wording.session_ended(f"idle {spell(idle)}"))
         else:
+            if self.holding is not None:
+                self.holding.held.check_time(self.now)
+                self._go_on_holding()
             self.effects.append(Wake(self.deadline()))
 
     def _idle_since(self) -> Instant:
-        # A statement that runs is no silence, however long it runs.
-        return self.last_asked_at if self.is_idle else self.now
+        # A statement that runs, or waits for people, is no silence, however long it does.
+        return self.last_asked_at if self.is_idle and self.holding is None else self.now
 
     def _end_by_time(self) -> None:
         identity = self.gate.identity
@@ -355,6 +396,9 @@ class Session:
         """Pass a cancel on, unless nothing runs: a late one must not hit the next statement."""
         if self.owed:
             self.effects.append(Cancel(self._cancel, self._session_permit))
+        elif self.holding is not None:
+            self.holding.held.cancel()
+            self._go_on_holding()
 
     def leave(self) -> None:
         """Take the client's Terminate: pass it on behind what still runs, as the server would read it."""
@@ -381,6 +425,7 @@ class Session:
         if self.is_over:
             return
         self.is_over = True
+        self._abandon_held(cause)
         if cause != "target_closed":
             self.request_cancel()
         # Inside a row of many megabytes there is no place for a message: the client sees the connection close.
@@ -390,6 +435,19 @@ class Session:
         self._finish_all(("08006", fault) if fault else ("", ""))
         self.persist(self.gate.closed(cause, self.now))
         self.effects.append(Close(cause, fault))
+
+    def _abandon_held(self, cause: Cause) -> None:
+        """Let nobody approve what nobody waits for: a later answer carries nothing out."""
+        if self.holding is None:
+            return
+        held, self.holding = self.holding.held, None
+        if not held.is_over:
+            held.abandon(cause)
+        self.effects += held.take_effects()
+        if held.decided.is_recorded:
+            running = Running(held.decided, forwarded=False)
+            running.end("cancelled")
+            self.finish(running, "")
 
     def _finish_all(self, error: tuple[str, str]) -> None:
         self.write_completed("")
@@ -401,8 +459,10 @@ class Session:
         self.owed.clear()
 
 
-def refused(decided: Decided, error: pg.ErrorResponse) -> Running:
-    """Make the end of a statement that was refused before it travelled."""
+def refused(decided: Decided | None, error: pg.ErrorResponse) -> Running | None:
+    """Make the end of a statement that was refused before it travelled, if its decision is recorded."""
+    if decided is None or not decided.is_recorded:
+        return None
     running = Running(decided, forwarded=False)
     running.end("refused", (error.text("C"), error.text("M")))
     return running
@@ -418,4 +478,8 @@ def spell(microseconds: int) -> str:
 
 
 def _is_of(owed: Owed, names: frozenset[str]) -> bool:
-    return owed.running is not None and owed.running.forwarded and owed.running.decided.record.name in names
+    running = owed.running
+    if running is None or not running.forwarded:
+        return False
+    permit = running.decided.permit
+    return running.decided.record.name in names or (permit is not None and permit.record in names)

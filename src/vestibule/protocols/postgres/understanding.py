@@ -65,6 +65,11 @@ _CATALOG_CHANGED: Final = Unsupported(
     "Send it by itself, after the answer to the one before (in a pipeline: after Sync).",
 )
 
+PATH_CHANGED: Final = Unsupported(
+    "0A000",
+    "vestibule: a statement that needs approval cannot follow a change of search_path in one pipeline",
+    "Send it by itself, after the answer to the one before (in a pipeline: after Sync).",
+)
 TOO_MANY: Final = Unsupported("54000", "too many prepared statements or portals in one session")
 _NOT_BY_EXECUTE: Final = Unsupported(
     "0A000",
@@ -129,6 +134,10 @@ class Understanding:
         is_end = analysis.kind == "TransactionStmt" and any(end.verb in _ENDS for end in analysis.operations)
         return analysis.kind in _CATALOG_CHANGING or (is_end and self._session.has_changed_catalog)
 
+    def _changes_path(self, analysis: Analysis) -> bool:
+        is_end = analysis.kind == "TransactionStmt" and any(end.verb in _ENDS for end in analysis.operations)
+        return _sets_path(analysis) or (is_end and self._session.has_changed_path)
+
     def _is_known_for(self, analyses: Analyses) -> bool:
         """Whether the catalog is known: in a failed transaction nobody can ask, and only its end is carried out."""
         return not self._session.is_catalog_stale or all(analysis.kind == "TransactionStmt" for analysis in analyses)
@@ -159,8 +168,14 @@ class Understanding:
     def _know_catalog(self) -> bool:
         """Ask again what the session may have changed, and wait; False where that would be to wait for ever."""
         session = self._session
-        if not session.is_catalog_stale or session.status == "E":
-            return True
+        return not session.is_catalog_stale or session.status == "E" or self._learn()
+
+    def know_path(self) -> bool:
+        """The same for the search path, which is part of what people approve."""
+        return not self._session.is_path_stale or self._learn()
+
+    def _learn(self) -> bool:
+        session = self._session
         if session.is_unsynced:
             return False
         if session.is_idle:
@@ -169,7 +184,7 @@ class Understanding:
 
     def prepared(self, text: bytes, analyses: Analyses, types: tuple[int, ...] = ()) -> Prepared:
         """Make what a name will stand for."""
-        return Prepared(text, analyses, types, self._session.catalog.version)
+        return Prepared(text, analyses, types, self._session.catalog.version, declared=types)
 
     # --- names -------------------------------------------------------------------------------------------------------
 
@@ -223,6 +238,8 @@ class Understanding:
         """Note what the statement will do to names and to the catalog."""
         self._session.is_catalog_stale |= any(map(self._changes_catalog, analyses))
         self._session.has_changed_catalog |= any(analysis.kind in _CATALOG_CHANGING for analysis in analyses)
+        self._session.is_path_stale |= any(map(self._changes_path, analyses))
+        self._session.has_changed_path |= any(map(_sets_path, analyses))
         for analysis in analyses:
             tag = _NAMING.get(analysis.kind)
             if tag is not None:
@@ -277,6 +294,12 @@ def judge_types(types: Sequence[int], catalog: Catalog) -> Unsupported | None:
 def copies(analyses: Analyses) -> int:
     """Count the COPYs from the client that may begin; a COPY that only reads is none."""
     return sum(analysis.kind == "CopyStmt" and analysis.impact > Impact.READ for analysis in analyses)
+
+
+def _sets_path(analysis: Analysis) -> bool:
+    """Whether a statement may change the search path; DISCARD sets all settings back."""
+    named = {name.lower() for name, _ in analysis.settings} | {name.lower() for name, _ in analysis.bound_settings}
+    return not named.isdisjoint({"search_path", "all"}) or analysis.kind == "DiscardStmt"
 
 
 def _uses_name(analysis: Analysis) -> bool:
