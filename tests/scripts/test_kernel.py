@@ -69,6 +69,7 @@ def test_a_pure_kernel_leaves_no_compiled_one_beside_it(checkout: Path) -> None:
 
 if CAN_COMPILE:
 
+    @pytest.mark.slow
     def test_a_compiled_wheel_is_for_this_python_and_carries_both_builds(checkout: Path) -> None:
         name, files = build(checkout, "compiled")
 
@@ -76,6 +77,7 @@ if CAN_COMPILE:
         assert f"-{version}-{version}-" in name
         assert sorted(files) == sorted(["rows.py", f"rows{kernel.SUFFIX}"])
 
+    @pytest.mark.slow
     def test_a_kernel_is_compiled_from_the_source_as_it_is(checkout: Path, tmp_path: Path) -> None:
         source = checkout / kernel.SOURCE
         source.write_text(source.read_text() + "\nMARK = 'changed'\n")

@@ -8,7 +8,7 @@ from scripts import setup
 from tests.support.kernels import KERNELS
 from tests.support.masks import FORMATS, TYPES, transforms, typmods, values
 from vestibule.masking.steps import row_mask
-from vestibule.masking.transforms import BPCHAR, JSONB, TEXT, cell
+from vestibule.masking.transforms import BPCHAR, JSONB, TEXT, VARCHAR, cell
 from vestibule.model.errors import TargetProtocolError
 from vestibule.model.plan import Transform
 from vestibule.protocols.postgres import messages as pg
@@ -362,6 +362,27 @@ def test_text_is_read_byte_for_byte_up_to_its_end(kernel, value, length):
     data = encode(pg.DataRow((field, behind)))
     shown, masked = reference([(LAST, TEXT, 0, -1), (None, TEXT, 0, -1)], (field, behind))
     assert kernel.mask(data, 0, len(data), texts(LAST, None)) == (shown, len(data), 1, masked)
+
+
+def test_a_character_is_not_made_whole_by_what_lies_behind_the_row(kernel):
+    for value in ("1234567é", "1234567€", "1234567𝄞"):
+        whole = value.encode()
+        for cut in range(8, len(whole)):
+            data = encode(pg.DataRow((whole[:cut],)))
+            masked = kernel.mask(data + whole[cut:], 0, len(data), texts(LAST))
+            assert masked == (encode(pg.DataRow((b"***",))), len(data), 1, 1)
+
+
+@pytest.mark.parametrize("type_oid", [VARCHAR, BPCHAR])
+@pytest.mark.parametrize("n", range(1, 13))
+def test_every_part_within_every_limit_is_what_the_reference_shows(kernel, type_oid, n):
+    row = tuple(text.encode() for text in ("äb€d𝄞fghijklmn"[:length] for length in range(15)))
+    data = encode(pg.DataRow(row))
+    for first in range(5):
+        for last in range(5):
+            described = [(Transform("keep", first, last), type_oid, 0, 4 + n)] * len(row)
+            shown, masked = reference(described, row)
+            assert kernel.mask(data, 0, len(data), layout_of(described)) == (shown, len(data), 1, masked)
 
 
 def test_every_two_bytes_and_every_lead_are_judged_as_utf_8(kernel):
