@@ -155,14 +155,18 @@ def _unhexed(run: re.Match[bytes]) -> bytes:
     return text if text.isascii() and text.decode().isprintable() else run[0]
 
 
-def judge(direct: battery.Transcript, answer: battery.Transcript) -> str:
-    """Say what leaked through the gateway, or nothing."""
+def judge(attempt: prying.Attempt, direct: battery.Transcript, answer: battery.Transcript) -> str:
+    """Say what leaked in an answer, or nothing."""
     if found := traces(answer.frames):
         return str(found[:2])
-    rows = [frame for frame in answer.frames if frame.kind in "Dd" and any(frame.payload.strip(b"\0\xff"))]
-    if traces(direct.frames) and rows and battery.payload(direct) == battery.payload(answer):
+    # A disguise leaves no trace, but it is another one if the value was masked before.
+    if attempt.way == prying.DISGUISED and _rows(direct) & _rows(answer):
         return "the same bytes as without a gateway"
     return ""
+
+
+def _rows(transcript: battery.Transcript) -> set[bytes]:
+    return {frame.payload for frame in transcript.frames if frame.kind == "D"}
 
 
 def pry(
@@ -175,10 +179,10 @@ def pry(
         real = plain.pry(attempt)
         answer = other.pry(attempt)
         tally.tried += 1
-        tally.direct += bool(traces(real.frames))
+        tally.direct += bool(judge(attempt, real, real))
         tally.refused += bool(answer.errors)
         tally.ended += bool(answer.ended)
-        if found := judge(real, answer):
+        if found := judge(attempt, real, answer):
             tally.leaks.append(Leak(number, attempt, found))
             tally.ways[attempt.way] += 1
         if tally.tried % STEP == 0:

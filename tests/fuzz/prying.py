@@ -15,6 +15,8 @@ from typing import Any
 from tests.fuzz import wardrobe
 
 Step = str | dict[str, Any]
+#: The way out on which nothing is seen, but a value can be told again.
+DISGUISED = "disguised"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,7 @@ def _cursor(random: Random, number: int) -> list[Step]:
         ["CURSOR", "SCROLL CURSOR", "BINARY CURSOR", "INSENSITIVE CURSOR", "NO SCROLL CURSOR WITHOUT HOLD"]
     )
     fetches = random.choice(
-        [["FETCH 5 FROM c", "FETCH ALL c"], ["MOVE 1 IN c", "FETCH NEXT FROM c"], ["FETCH FORWARD 3 c"]]
+        [["FETCH 5 FROM c", "FETCH ALL c"], ["MOVE 0 IN c", "FETCH NEXT FROM c"], ["FETCH FORWARD 3 c"]]
     )
     fetched = [random.choice([each, {"ext": each}, {"ext": each, "binary": True}]) for each in fetches]
     return _rolled_back(f"DECLARE c {kind} FOR {query(random)}", *fetched)
@@ -196,11 +198,16 @@ def _binary_copy(random: Random, number: int) -> list[Step]:
 
 
 def _prepared(random: Random, number: int) -> list[Step]:
-    name = f"e{number}"
+    name, table = f"e{number}", f"x{number}"
     run = random.choice(
-        [f"EXECUTE {name}", f"SELECT 1; EXECUTE {name}", f"CREATE TEMP TABLE x{number} AS EXECUTE {name}"]
+        [
+            [f"EXECUTE {name}"],
+            [f"SELECT 1; EXECUTE {name}"],
+            [{"ext": f"EXECUTE {name}", "binary": True}],
+            [f"CREATE TEMP TABLE {table} AS EXECUTE {name}", f"TABLE {table}"],
+        ]
     )
-    return _rolled_back(f"PREPARE {name} AS {query(random)}", run, f"DEALLOCATE {name}")
+    return _rolled_back(f"PREPARE {name} AS {query(random)}", *run, f"DEALLOCATE {name}")
 
 
 def _explained(random: Random, number: int) -> list[Step]:
@@ -261,6 +268,14 @@ def _setting(random: Random, number: int) -> list[Step]:
     return _rolled_back(kept, random.choice(["SHOW app.x", "SELECT current_setting('app.x')"]))
 
 
+def _disguised(random: Random, number: int) -> list[Step]:
+    column, relation = random.choice(
+        [("ssn", "customers"), ("pan", "cards"), ("account_number", "accounts"), ("tax_ref", "reporting.v_full")]
+    )
+    text = f"SELECT {_entry(random, wardrobe.DISGUISES, f't.{column}')} AS a FROM {relation} AS t WHERE t.id <= 12"
+    return [random.choice([text, {"ext": text}, {"ext": text, "binary": True}])]
+
+
 def _bell(random: Random, number: int) -> list[Step]:
     return [
         f"LISTEN b{number}",
@@ -298,6 +313,7 @@ WAYS: Mapping[str, tuple[int, Callable[[Random, int], list[Step]]]] = {
     "written": (4, _written),
     "failing": (10, _failing),
     "setting": (2, _setting),
+    DISGUISED: (3, _disguised),
     "bell": (1, _bell),
     "call": (1, _call),
 }

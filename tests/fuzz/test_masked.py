@@ -46,17 +46,16 @@ def test_the_same_seed_makes_the_same_attempts_and_every_way_out_comes_up() -> N
 def test_where_nothing_is_masked_most_attempts_bring_something(bank: Bank) -> None:
     tally = masked.pry(*masked.sides(bank), range(200), 1)
 
-    assert tally.direct >= tally.tried * 0.8
-    assert len(tally.leaks) >= tally.tried * 0.6
+    assert tally.direct >= tally.tried * 0.85
+    assert len(tally.leaks) >= tally.tried * 0.7
     assert len(tally.ways) >= 15
     assert not tally.ended
 
 
 def test_where_the_server_itself_masks_nothing_is_seen(bank: Bank) -> None:
     direct, _ = masked.sides(bank)
-    views = masked.wire.Dsn.parse(bank.direct, user="bank_masked")
 
-    tally = masked.pry(direct, views, range(300), 2)
+    tally = masked.pry(direct, masked.wire.Dsn.parse(bank.by_privilege), range(300), 2)
 
     assert [str(leak) for leak in tally.leaks] == []
     assert tally.tried - tally.refused > 50
@@ -106,10 +105,11 @@ def test_what_a_mask_shows_and_the_gateways_own_digits_are_no_canary(kind: str, 
     assert found(kind, payload) == []
 
 
-def test_the_same_bytes_as_without_a_gateway_are_a_leak() -> None:
-    real = masked.battery.Transcript([masked.wire.Frame("D", row(SSN))])
-    other = masked.battery.Transcript([masked.wire.Frame("D", row(b"***3540"))])
+def test_a_disguise_that_is_the_same_as_without_a_gateway_is_a_leak() -> None:
+    attempt = prying.Attempt(("SELECT hashtext(ssn) FROM customers",), prying.DISGUISED)
+    real = masked.battery.Transcript([masked.wire.Frame("D", row(b"12"))])
+    other = masked.battery.Transcript([masked.wire.Frame("D", row(b"34"))])
 
-    assert masked.judge(real, real)
-    assert not masked.judge(real, other)
-    assert not masked.judge(real, masked.battery.Transcript([]))
+    assert masked.judge(attempt, real, real)
+    assert not masked.judge(attempt, real, other)
+    assert not masked.judge(attempt, real, masked.battery.Transcript([]))

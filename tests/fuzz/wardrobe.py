@@ -28,6 +28,12 @@ xmlelement(name e, @) ; xmlelement(name e, xmlattributes(@ AS a)) ; xmlforest(@ 
 regexp_split_to_table(@, '~') ; string_to_table(@, '~') ; regexp_matches(@, '.+') ; unnest(string_to_array(@, NULL))
 hstore('k', @) ; @::tsvector ; to_tsvector('simple', @) ; set_byte(@::bytea, 0, get_byte(@::bytea, 0))
 """
+#: What a text can be told again by, though nothing of it is seen.
+DISGUISES = """
+hashtext(@) ; hashtextextended(@, 7) ; md5('salt' || @) ; sha256(convert_to('salt' || @, 'UTF8')) ; md5(md5(@))
+translate(@, '0123456789-', 'qwertzuiopa') ; array(SELECT ascii(x) FROM string_to_table(@, NULL) AS x)
+md5(@ || length(@)) ; encode(sha512(convert_to(reverse(@), 'UTF8') || '\\x00'::bytea), 'hex') ; crypt(@, '$1$aaaaaaaa')
+"""
 #: How a value of each kind but text is made into something that is shown.
 DRESSES: Mapping[str, str] = {
     "date": """
@@ -158,7 +164,6 @@ SELECT has_table_privilege('"' || (@) || '"', 'select')
 SELECT timezone(@, now())
 SELECT encode('a', @)
 SELECT date_trunc(@, now())
-SELECT json_object(ARRAY[@])
 SELECT pg_read_file(@)
 SELECT xmlparse(document @)
 SELECT to_tsquery(@ || ' & & ')
@@ -202,7 +207,7 @@ SELECT convert_from(lo_get(lo), 'UTF8') FROM kyc WHERE customer_id <= 12
 SELECT s FROM crosstab('SELECT id, 1, ssn FROM customers WHERE id < 9 ORDER BY 1') AS x(i int, s text)
 SELECT * FROM dblink('host=127.0.0.1 port=' || current_setting('port'), 'SELECT ssn FROM customers') AS d(s text)
 SELECT t_infomask, t_data FROM heap_page_items(get_raw_page('customers', 0)) LIMIT 4
-SELECT data FROM bt_page_items('customers_ssn_key', 1)
+SELECT * FROM pg_largeobject
 """
 
 #: Writing statements that answer with rows; `@` is a text.

@@ -58,3 +58,9 @@ def test_only_a_fragment_in_an_error_is_doubtful() -> None:
     assert not replace(LEAKED, info="[('E', '504-9'), ('D', '504-9')]").is_doubtful
     assert not replace(LEAKED, kind="oracle", info="got '353-34-3540' in 39 statements, 0 refused").is_doubtful
     assert not replace(SAFE, info="refused").is_doubtful
+
+
+def test_only_an_oracle_that_told_nothing_is_late() -> None:
+    assert replace(SAFE, kind="oracle", ok=False).is_late
+    assert not replace(SAFE, kind="oracle").is_late
+    assert not replace(SAFE, ok=False).is_late
