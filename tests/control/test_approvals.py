@@ -392,10 +392,15 @@ async def test_watches_are_bounded_for_one_and_for_all(site: Site, monkeypatch: 
     with pytest.raises(TooManyWatches):
         site.service.watch(BEA)
     own[0].close()
-    site.service.watch(BEA)
+    own.append(site.service.watch(BEA))
     monkeypatch.setattr(approvals, "MAX_WATCHES", approvals.MAX_WATCHES_OF_ONE)
     with pytest.raises(TooManyWatches):
         site.service.watch(CAY)
+
+
+async def test_a_watch_that_nobody_holds_leaves_its_place(site: Site) -> None:
+    for _ in range(3 * approvals.MAX_WATCHES_OF_ONE):
+        site.service.watch(BEA)
 
 
 async def test_a_watch_that_nobody_reads_ends(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Literal, Protocol, Self
 from uuid import UUID, uuid4
+from weakref import WeakSet
 
 import structlog
 
@@ -151,7 +152,8 @@ class Approvals:
         self._store, self._keys, self._port = store, keys, port
         self._deciding = asyncio.Lock()
         self._told: list[Told] = []
-        self._watches: set[Watch] = set()
+        # Weak: a stream that is dropped before its first byte leaves nothing behind.
+        self._watches: WeakSet[Watch] = WeakSet()
         self._unwritten: dict[ApprovalId, str] = {}
         self._news = asyncio.Event()
         self._purged = Instant(0)
@@ -194,8 +196,9 @@ class Approvals:
 
     def end_watches(self, login: UUID) -> None:
         """End what somebody watches whose log-in is over."""
-        for watch in [watch for watch in self._watches if watch.viewer.who.login == login]:
-            watch.close()
+        for watch in list(self._watches):
+            if watch.viewer.who.login == login:
+                watch.close()
 
     def close(self) -> None:
         """End all watches."""

@@ -23,6 +23,7 @@ from vestibule.control.approval_view import shown_hash
 from vestibule.control.approvals import Approvals, Watch
 from vestibule.model.approval import Request
 from vestibule.model.identity import Identity
+from vestibule.model.login import StateUnavailable
 from vestibule.model.names import GroupName
 
 pytestmark = pytest.mark.asyncio
@@ -277,6 +278,23 @@ async def test_a_stream_shows_signs_of_life_and_ends_in_time(desk: Desk, monkeyp
     assert answer.headers["cache-control"] == "no-store"
     assert answer.text.count(": \n\n") >= 2
     assert len([desk.site.service.watch(BEA) for _ in range(8)]) == 8
+
+
+async def test_a_stream_goes_on_where_one_request_cannot_be_read(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise StateUnavailable("locked")
+
+    watch = desk.site.service.watch(BEA)
+    await desk.site.open()
+    stream = routes._events(desk.site.service, watch)
+    await anext(stream)
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.site.service, "show", fail)
+        waiting = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+    asked = await desk.site.open(text="DELETE FROM cards")
+    assert asked.approval in (await asyncio.wait_for(waiting, 5)).decode()
 
 
 async def test_streams_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

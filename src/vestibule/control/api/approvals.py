@@ -33,6 +33,7 @@ from vestibule.control.approvals import (
 )
 from vestibule.model.approval import ApprovalId, State
 from vestibule.model.identity import Identity
+from vestibule.model.login import StateUnavailable
 from vestibule.model.names import Instant, stamp
 from vestibule.stores.approvals import Cursor, Kept
 from vestibule.wire.approval import approval_id
@@ -257,7 +258,8 @@ async def _events(approvals: Approvals, watch: Watch) -> AsyncIterator[bytes]:
 async def _event(approvals: Approvals, viewer: Identity, approval: ApprovalId) -> bytes | None:
     try:
         shown = _shown(approvals, viewer, await approvals.show(viewer, approval))
-    except NoSuchApproval:
+    except (NoSuchApproval, StateUnavailable):
+        # What cannot be shown now is in the list, which whoever reads a stream starts from.
         return None
     # ASCII JSON on one line: no text in it can begin a line of its own.
     return f"event: approval\ndata: {json.dumps(shown.model_dump())}\n\n".encode()
