@@ -120,10 +120,11 @@ class _Statement(Writer):
 
 def _query(kind: str, node: Node, scene: Scene) -> Plan:
     """A query or a statement that writes."""
+    node, into = _split(node)
+    if into is not None:
+        _made(into["rel"], scene)
     survey = Survey(scene)
-    survey.walk({kind: {key: value for key, value in node.items() if key != "intoClause"}})
-    if "intoClause" in node:
-        _made(node["intoClause"]["rel"], scene)
+    survey.walk({kind: node})
     sensitive = scene.sensitive
     is_reduced = not (sensitive.exposed.isdisjoint(survey.written) and sensitive.touching.isdisjoint(survey.read))
     for oid in survey.written:
@@ -138,7 +139,17 @@ def _query(kind: str, node: Node, scene: Scene) -> Plan:
     if not reader.is_touched:
         return _plan(is_reduced=is_reduced)
     plan = Plan(Form.PLAIN, Digest(""), _columns(answer), is_reduced=True)
-    return _kept(plan) if "intoClause" in node else plan
+    return plan if into is None else _kept(plan)
+
+
+def _split(node: Node) -> tuple[Node, Node | None]:
+    """Take INTO out of a query: the server takes it from the first query of a set operation."""
+    if node.get("op", "SETOP_NONE") != "SETOP_NONE" and "larg" in node:
+        first, into = _split(node["larg"])
+        return {**node, "larg": first} if into is not None else node, into
+    if "intoClause" not in node:
+        return node, None
+    return {key: value for key, value in node.items() if key != "intoClause"}, node["intoClause"]
 
 
 def _columns(answer: Source) -> tuple[Column, ...] | None:
@@ -285,21 +296,13 @@ def _streamed(plan: Plan) -> Plan:
 # --- the rest
 
 
-def _passes(*fields: str, is_reduced: bool = False) -> Callable[[str, Node, Scene], Plan]:
-    """A statement that gives no values; `fields` name relations, which must be known."""
+def _passes(*, is_reduced: bool = False) -> Callable[[str, Node, Scene], Plan]:
+    """A statement that gives no values, and has no other inside."""
 
-    def act(_: str, node: Node, scene: Scene) -> Plan:
-        survey = Survey(scene)
-        for field in fields:
-            survey.walk(node.get(field, []), _NAMING)
-        if survey.hopeless is not None:
-            raise nowhere(survey.hopeless)
+    def act(_: str, __: Node, ___: Scene) -> Plan:
         return _plan(is_reduced=is_reduced)
 
     return act
-
-
-_NAMING: Final = frozenset({"VacuumRelation"})
 
 
 def _set(_: str, node: Node, __: Scene) -> Plan:
@@ -338,11 +341,11 @@ STATEMENTS: Final[Mapping[str, _Decide]] = {
     "ListenStmt": _passes(),
     "UnlistenStmt": _passes(),
     "NotifyStmt": _passes(),
-    "LockStmt": _passes("relations"),
-    "TruncateStmt": _passes("relations", is_reduced=True),
-    "VacuumStmt": _passes("rels", is_reduced=True),
-    "ReindexStmt": _passes("relation", is_reduced=True),
-    "ClusterStmt": _passes("relation", is_reduced=True),
-    "RefreshMatViewStmt": _passes("relation", is_reduced=True),
+    "LockStmt": _passes(),
+    "TruncateStmt": _passes(is_reduced=True),
+    "VacuumStmt": _passes(is_reduced=True),
+    "ReindexStmt": _passes(is_reduced=True),
+    "ClusterStmt": _passes(is_reduced=True),
+    "RefreshMatViewStmt": _passes(is_reduced=True),
     "CheckPointStmt": _passes(),
 }

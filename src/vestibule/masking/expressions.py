@@ -22,6 +22,8 @@ Tree = Node | list[Any]
 
 #: `pg_catalog.count` with nothing but one argument.
 _COUNTS: Final = frozenset({"funcname", "args", "agg_distinct", "funcformat", "location"})
+#: What a row may be cast to as if it were a column of it.
+_CASTS: Final = frozenset({"text", "name", "varchar", "bpchar"})
 _EXISTS: Final = "EXISTS_SUBLINK"
 COUNT: Final = "Select the column by itself, or count(column)."
 
@@ -37,6 +39,8 @@ class Expressions:
         self.is_touched = False
         #: Names of functions, operators and types that may give sensitive values: (what, schema, name).
         self.coded: frozenset[tuple[str, str, str]] = frozenset()
+        #: Functions of `built_in` that are known here.
+        self.vouched: frozenset[str] = frozenset()
 
     def subquery(self, node: Node, scope: Scope) -> Source:
         """Read a query below an expression."""
@@ -48,7 +52,8 @@ class Expressions:
 
     def unknown(self, name: str) -> Mask | None:
         """Judge a name that nothing here has."""
-        raise RefusedError(f'column "{name}" does not exist', code="42703")
+        shown = name if "." in name else f'"{name}"'
+        raise RefusedError(f"column {shown} does not exist", code="42703")
 
     def note(self, shade: Shade) -> None:
         """Note that a column is carried on."""
@@ -108,7 +113,7 @@ class Expressions:
         if source.is_table and name in scopes.SYSTEM_COLUMNS:
             return Found(Shade(name), is_bare=True)
         row = self._whole(source)
-        if row.mask is None and not source.is_open:
+        if row.mask is None and not source.is_open and name not in _CASTS:
             return Found(Shade(name, self.unknown(spelled)), is_bare=False)
         return Found(row, is_bare=False)
 
@@ -171,7 +176,7 @@ class Expressions:
             return None
         if not self.is_strict:
             self._code("function", names)
-            if built_in.is_reaching(names[-1]):
+            if built_in.is_reaching(names[-1]) and names[-1] not in self.vouched:
                 self._reach()
         return {key: value for key, value in node.items() if key != "funcname"}
 

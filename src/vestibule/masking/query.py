@@ -42,6 +42,7 @@ _ROUNDS: Final = 8
 _COLUMNS: Final = 1_664
 #: Each level of recursion reads a part again, so that a short text could keep us busy.
 _QUERIES: Final = 2_048
+_WEIGHT: Final = 1 << 17
 
 
 class Cte:
@@ -81,6 +82,7 @@ class Reader(Expressions):
         super().__init__(is_strict=is_strict)
         self._find = find
         self._count = 0
+        self._weight = 0
 
     def query(self, node: Node, outer: Scope | None = None, queries: Queries = NONE) -> Source:
         """Read a SELECT or VALUES, and give its columns."""
@@ -260,8 +262,6 @@ class Reader(Expressions):
         is_open = False
         mask: Mask | None = None
         for target in targets:
-            if len(columns) > _COLUMNS:
-                raise RefusedError(f"a query can have at most {_COLUMNS} columns", code="54011")
             node = target["ResTarget"]
             value = node["val"]
             if "ColumnRef" in value and "A_Star" in value["ColumnRef"]["fields"][-1]:
@@ -274,6 +274,8 @@ class Reader(Expressions):
                 mask = stricter(mask, made_of(self.expression(value, scope, "an expression")))
             else:
                 columns.append(self.output(node.get("name"), value, scope))
+            if len(columns) > _COLUMNS:
+                raise RefusedError(f"a query can have at most {_COLUMNS} columns", code="54011")
         return Source(columns, is_open=is_open, mask=mask)
 
     def output(self, name: str | None, value: Node, scope: Scope) -> Shade:
@@ -308,7 +310,7 @@ class Reader(Expressions):
                 return self._join(node, left, outer, queries)
             case "RangeSubselect":
                 around = Scope(left, outer, queries) if node.get("lateral") else outer
-                return [_aliased(self.query(node["subquery"]["SelectStmt"], around, queries), node)]
+                return [self._aliased(self.query(node["subquery"]["SelectStmt"], around, queries), node)]
             case "RangeFunction":
                 return [self._function(node, Scope(left, outer, queries))]
             case "RangeTableSample":
@@ -317,15 +319,27 @@ class Reader(Expressions):
                 return self._item(node["relation"], left, outer, queries)
             case "RangeTableFunc" | "JsonTable":
                 mask = made_of(self.expression(node, Scope(left, outer, queries), _TABLES[kind]))
-                return [_aliased(Source((), is_open=True, mask=mask), node)]
+                return [self._aliased(Source((), is_open=True, mask=mask), node)]
         raise RefusedError(f"{kind} in FROM is not understood")
 
     def relation(self, node: Node, queries: Queries) -> Source:
         """Read a relation or the name of a WITH query."""
         cte = queries.get(node["relname"]) if "schemaname" not in node else None
         if cte is not None:
-            return _aliased(self._cte(cte), node)
-        return _aliased(self._find(node), node)
+            return self._aliased(self._cte(cte), node)
+        return self._aliased(self._find(node), node)
+
+    def _aliased(self, source: Source, node: Node) -> Source:
+        """Give a source under the alias of its node, if it has one; never the same object twice."""
+        self._weight += len(source.columns)
+        if self._weight > _WEIGHT:
+            raise RefusedError("the statement has too many columns", code="54001")
+        alias = node.get("alias")
+        if alias is None:
+            shown = source.renamed(source.alias, ())
+            shown.table = source.table
+            return shown
+        return source.renamed(alias["aliasname"], strings(alias.get("colnames", [])))
 
     def _function(self, node: Node, scope: Scope) -> Source:
         """Read functions in FROM: what they give is made of what they take."""
@@ -336,10 +350,10 @@ class Reader(Expressions):
         alias = node.get("alias", {}).get("aliasname") or (call["funcname"][-1]["String"]["sval"] if call else None)
         if len(given) == 1 and lists and not node.get("ordinality"):
             columns = [Shade(column["ColumnDef"]["colname"], mask) for column in lists]
-            return _aliased(Source(columns, alias), node)
+            return self._aliased(Source(columns, alias), node)
         if call is not None and call["funcname"][-1]["String"]["sval"] in _SCALAR:
             columns = [Shade(alias, mask), *([Shade("ordinality")] if node.get("ordinality") else [])]
-            return _aliased(Source(columns, alias), node)
+            return self._aliased(Source(columns, alias), node)
         known = [Shade(alias, mask)] if alias is not None and len(given) == 1 else []
         names = strings(node.get("alias", {}).get("colnames", []))
         return Source([Shade(name, mask) for name in names] or known, alias, is_open=True, mask=mask)
@@ -351,10 +365,10 @@ class Reader(Expressions):
         if "quals" in node:
             self.expression(node["quals"], Scope(both, outer, queries), "JOIN ... ON")
         if not node.get("isNatural") and "usingClause" not in node:
-            return [_aliased(expanded(both), node)] if "alias" in node else both
+            return [self._aliased(expanded(both), node)] if "alias" in node else both
         merged = self._merged(node, expanded(one), expanded(other))
         if "alias" in node:
-            return [_aliased(merged, node)]
+            return [self._aliased(merged, node)]
         for source in both:
             source.shows_columns = False
         merged.is_named = False
@@ -395,16 +409,6 @@ _TABLES: Final[Mapping[str, str]] = {"RangeTableFunc": "XMLTABLE", "JsonTable": 
 def expanded(sources: Sequence[Source]) -> Source:
     """Give the columns that `*` stands for."""
     return scopes.joined([source for source in sources if source.shows_columns])
-
-
-def _aliased(source: Source, node: Node) -> Source:
-    """Give a source under the alias of its node, if it has one; never the same object twice."""
-    alias = node.get("alias")
-    if alias is None:
-        shown = source.renamed(source.alias, ())
-        shown.table = source.table
-        return shown
-    return source.renamed(alias["aliasname"], strings(alias.get("colnames", [])))
 
 
 def _defined(items: Sequence[Node]) -> list[Node]:

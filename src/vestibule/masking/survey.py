@@ -82,6 +82,8 @@ class Survey:
                         continue
                 elif key == "withClause":
                     continue
+                elif key == "intoClause":
+                    raise RefusedError("INTO is not understood here")
                 stack.append((value, names))
 
     def _with(self, clause: Node, names: Names, stack: list[tuple[Any, Names]]) -> Names:
