@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.gates import CLIENT, DATA_KEY, NOW, SESSION, admission, admitted, gate, person, statement
 from vestibule.evidence.canonical import encode_body
-from vestibule.gate.session import Finished, SessionGate
+from vestibule.gate.outcome import Finished
+from vestibule.gate.session import SessionGate
 from vestibule.model.decision import Deny
 from vestibule.model.names import Instant
 from vestibule.model.record import Json, Kind, Record, Reference

@@ -11,10 +11,10 @@ from tests.support.masked import CUSTOMERS, LABELS, SCENE, SENSITIVE, TAIL, deci
 from tests.support.queries import Statements
 from vestibule.analysis.sql.parser import parse
 from vestibule.masking.decide import STATEMENTS, decide
-from vestibule.masking.scene import Scene, Temporary, Unknown
+from vestibule.masking.scene import Scene, Temporary
 from vestibule.masking.survey import NODES
 from vestibule.model.plan import Column, Form, Mask, Plan
-from vestibule.model.statement import Unsupported
+from vestibule.model.statement import Unknown, Unsupported
 
 #: Statements that refer to no sensitive column, whatever they do.
 CLEAN = """
@@ -557,7 +557,15 @@ def test_a_field_that_is_not_known_is_refused_where_a_sensitive_relation_is(text
     assert form(decide(statement, text.encode(), SCENE)) == "refused"
 
 
-@pytest.mark.parametrize("statement", [{}, {"stmt": {}}, {"stmt": {"SelectStmt": 5}}, {"stmt": {"SelectStmt": {"fromClause": [{"RangeVar": {"relname": 1}}]}}}])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        {},
+        {"stmt": {}},
+        {"stmt": {"SelectStmt": 5}},
+        {"stmt": {"SelectStmt": {"fromClause": [{"RangeVar": {"relname": 1}}]}}},
+    ],
+)
 def test_a_tree_of_another_form_is_refused_and_nothing_is_raised(statement: dict[str, Any]) -> None:
     assert isinstance(decide(statement, b"", SCENE), Unsupported)
 

@@ -9,11 +9,11 @@ from typing import Any
 from vestibule.analysis.sql.parser import parse
 from vestibule.masking.catalog import Snapshot, snapshot
 from vestibule.masking.decide import decide
-from vestibule.masking.scene import Scene, Unknown
+from vestibule.masking.scene import Scene
 from vestibule.masking.sensitive import Sensitive, close
 from vestibule.model.names import RuleName
 from vestibule.model.plan import Label, Plan, Transform
-from vestibule.model.statement import Unsupported
+from vestibule.model.statement import Unknown, Unsupported
 
 Row = tuple[str, ...]
 Decision = Plan | Unsupported | Unknown

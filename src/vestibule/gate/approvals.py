@@ -17,8 +17,9 @@ from typing import Final
 
 from vestibule.evidence.commitment import bind_key
 from vestibule.gate import records
+from vestibule.gate.outcome import Decided
 from vestibule.gate.permit import spent_name, spent_permit, statement_name
-from vestibule.gate.session import Decided, SessionGate
+from vestibule.gate.session import SessionGate
 from vestibule.model import wording
 from vestibule.model.approval import ApprovalId, Candidate, Grant, Offer, Request
 from vestibule.model.decision import Hold

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 from uuid import UUID, uuid5
 
 from vestibule.evidence import commitment
@@ -19,6 +18,7 @@ from vestibule.evidence.literals import mask_secrets, mask_text, mask_words
 from vestibule.gate import records
 from vestibule.gate.gate import Gate
 from vestibule.gate.masks import Key, Loaded, key_of
+from vestibule.gate.outcome import Cause, Counts, Decided, Finished, Result
 from vestibule.gate.permit import ACCESS, OPENED, access_permit, statement_name, statement_permit
 from vestibule.masking.catalog import Snapshot
 from vestibule.masking.sensitive import Sensitive
@@ -31,21 +31,6 @@ from vestibule.model.record import Json, Kind, Record, Reference
 from vestibule.model.statement import Impact, Operation, Statement, Unsupported
 from vestibule.model.target import Target
 
-Outcome = Literal["ok", "error", "cancelled", "not_reached", "refused", "unknown"]
-Cause = Literal[
-    "client_closed",
-    "target_closed",
-    "login_expired",
-    "revoked",
-    "killed",
-    "idle",
-    "max_time",
-    "shutdown",
-    "crash",
-    "evidence_fault",
-    "protocol_error",
-]
-
 #: Stored text is cut to this many characters; the record says how long it was.
 TEXT_CHARACTERS = 16_384
 _SQLSTATE = re.compile(r"[0-9A-Z]{5}")
@@ -54,67 +39,6 @@ _MOST = 2**53 - 1
 _WORDS = {Allow: "allow", Deny: "deny", Hold: "hold"}
 #: Column and result counts that one record may carry.
 RESULTS_SHOWN = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """A statement's decision, its record and, if it may travel, its permit."""
-
-    number: int
-    decision: Decision
-    record: Record
-    permit: Permit | None
-    at: Instant
-    #: Why it never travels, whatever the policy says.
-    unsupported: Unsupported | None = None
-    #: The approval that it waited for, or is to wait for.
-    approval: str = ""
-    #: Its record is durable, or may yet become so: then it has an outcome, which is recorded too.
-    is_recorded: bool = True
-
-
-@dataclass(slots=True)
-class Result:
-    """What one statement of a message disclosed so far: counts, and a commitment to the exact bytes."""
-
-    mac: OutputMac
-    columns: tuple[str, ...] = ()
-    rows: int = 0
-    sent: int = 0
-
-    def disclose(self, data: bytes, rows: int) -> None:
-        """Count and commit to bytes that the client is sent."""
-        self.mac.update(data)
-        self.sent += len(data)
-        self.rows += rows
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """How a statement ended, as far as the protocol shows."""
-
-    outcome: Outcome
-    forwarded: bool
-    results: Sequence[Result] = ()
-    rows: int = 0
-    bytes_from_target: int = 0
-    error_code: str = ""
-    error_text: str = ""
-    transaction: str = ""
-
-
-@dataclass(slots=True)
-class Counts:
-    """The sums that `SessionClosed` states."""
-
-    statements: int = 0
-    allowed: int = 0
-    denied: int = 0
-    held: int = 0
-    rows: int = 0
-    values_masked: int = 0
-    bytes_to_client: int = 0
-    bytes_to_target: int = 0
 
 
 @dataclass(frozen=True, slots=True)

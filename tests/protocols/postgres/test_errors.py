@@ -3,7 +3,7 @@ import json
 import pytest
 
 from tests.support.gates import NOW
-from vestibule.gate.session import Decided
+from vestibule.gate.outcome import Decided
 from vestibule.model.decision import Deny, Rule
 from vestibule.model.errors import ClientProtocolError
 from vestibule.model.identity import Refusal

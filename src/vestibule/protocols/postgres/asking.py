@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from vestibule.gate.outcome import Decided
 from vestibule.gate.records import Shown
-from vestibule.gate.session import Decided
 from vestibule.model.decision import Deny, Hold
 from vestibule.model.effect import Pause, Resume
 from vestibule.model.errors import ClientProtocolError

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Final, Literal
 
-from vestibule.gate.session import Decided
+from vestibule.gate.outcome import Decided
 from vestibule.model import wording
 from vestibule.model.decision import Allow, Deny
 from vestibule.model.errors import ClientProtocolError

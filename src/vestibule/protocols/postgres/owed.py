@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
-from vestibule.gate.session import Decided, Finished, Outcome, Result
+from vestibule.gate.outcome import Decided, Finished, Outcome, Result
 from vestibule.masking.steps import RowMask
 from vestibule.model.plan import Plan
 from vestibule.model.statement import Analysis

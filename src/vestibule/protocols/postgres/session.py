@@ -13,10 +13,11 @@ from dataclasses import replace
 from typing import Final
 
 from vestibule.gate.approvals import Held
+from vestibule.gate.outcome import Cause, Decided, Outcome
 from vestibule.gate.permit import refusal_permit, session_permit
 from vestibule.gate.reading import Reader
 from vestibule.gate.records import Shown
-from vestibule.gate.session import Cause, Decided, Outcome, SessionGate
+from vestibule.gate.session import SessionGate
 from vestibule.model import wording
 from vestibule.model.decision import Hold, Permit
 from vestibule.model.effect import Cancel, Close, Effect, Persist, Send, Wake
