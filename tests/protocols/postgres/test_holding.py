@@ -178,6 +178,15 @@ def test_a_client_that_says_ever_more_behind_a_held_statement_is_read_no_further
     assert Resume(Side.CLIENT) in effects
 
 
+def test_a_client_that_is_not_read_is_told_what_it_knows_so_that_its_end_shows() -> None:
+    play = held()
+    play.client(*[pg.Query(b"SELECT '" + b"x" * 100_000 + b"'")] * 11)
+    known = pg.ParameterStatus("client_encoding", "UTF8")
+    assert play.to(Side.CLIENT) == [known]
+    play.pass_time(7 * SECOND)
+    assert play.to(Side.CLIENT) == [known, known]
+
+
 def test_a_statement_that_waits_is_no_silence_of_the_client() -> None:
     play = held()
     play.pass_time(14 * MINUTE)

@@ -133,6 +133,7 @@ class Asking:
         if waits != self._is_paused and not self._session.is_over:
             self._is_paused = waits
             self._session.effects.append(Pause(Side.CLIENT, is_held) if waits else Resume(Side.CLIENT))
+            self._session.note_full(waits)
 
     def _check_order(self, message: pg.FrontendMessage | Copied) -> None:
         session = self._session
@@ -224,9 +225,13 @@ class Asking:
             session.refuse_extended(session.explain(decided), decided)
             return
         operations = tuple(operation for analysis in resolved for operation in analysis.operations)
-        if isinstance(session.gate.judge(operations), Deny):
+        decision = session.gate.judge(operations)
+        if isinstance(decision, Deny):
             self._decide_or_refuse(Statement(message.text, resolved), ())
             return
+        if isinstance(decision, Hold):
+            # The Bind behind it may come before a Sync, when nothing can be asked any more.
+            understanding.know_path()
         prepared = understanding.prepared(message.text, analyses, message.types)
         change = session.prepared.offer(message.name, prepared, session.segment)
         session.owe(Owed(Answer.PARSE, session.segment, change=change, plans=prepared.plans))

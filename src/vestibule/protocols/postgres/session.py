@@ -181,6 +181,12 @@ class Session:
         decided, self.holding = self.holding.held.decided, None
         return decided
 
+    def note_full(self, is_full: bool) -> None:
+        """Note whether the client is read while its statement waits for people."""
+        if self.holding is not None:
+            self.holding.is_full = is_full
+            self._go_on_holding()
+
     def _go_on_holding(self) -> None:
         if self.holding is None:
             return
