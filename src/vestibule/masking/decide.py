@@ -26,7 +26,7 @@ from vestibule.masking.shades import Shade
 from vestibule.masking.survey import WRITES, Survey, nowhere
 from vestibule.masking.writes import Writer
 from vestibule.model.names import Digest
-from vestibule.model.plan import Column, Form, Mask, Plan
+from vestibule.model.plan import Column, Form, Plan
 from vestibule.model.statement import Unsupported
 
 __all__ = ["STATEMENTS", "decide"]
@@ -112,10 +112,9 @@ class _Statement(Writer):
             return super().called(shade)
         return self._scene.sensitive.spelled(shade.origin)
 
-    def unknown(self, name: str) -> Mask | None:
+    def doubt(self, name: str) -> None:
         if not self._scene.is_fresh:
             raise UnknownError(name)
-        return super().unknown(name)
 
 
 def _query(kind: str, node: Node, scene: Scene) -> Plan:
