@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.masked import decided, form
+from tests.support.masked import decided, form, relation, sensitive
+from vestibule.masking.scene import Scene
+from vestibule.model.names import RuleName
+from vestibule.model.plan import Label, Transform
 from vestibule.model.statement import Unsupported
 
 #: Every place in an expression where a column can stand; `@` is one.
@@ -136,6 +139,15 @@ def test_only_a_column_by_itself_may_be_counted(column: str) -> None:
 
     assert form(decided(f"SELECT count({column}) FROM {source}")) == expected
     assert form(decided(f"SELECT {column} IS NULL FROM {source}")) == expected
+
+
+def test_a_column_that_newer_servers_have_a_keyword_for_is_found() -> None:
+    label = Label(RuleName("r"), ("*.logins.system_user",), Transform("hide"))
+    scene = Scene(sensitive(relation(30_000, "logins", ["id", "system_user"]), labels=[label]), is_fresh=True)
+
+    assert form(decided("SELECT system_user FROM logins", scene)) == "refused"
+    assert form(decided("SELECT 1 FROM logins WHERE system_user > 'a'", scene)) == "refused"
+    assert form(decided("SELECT system_user FROM branches", scene)) == "clean"
 
 
 def test_a_function_of_another_schema_that_is_called_count_counts_nothing() -> None:

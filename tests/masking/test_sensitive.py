@@ -149,6 +149,14 @@ def test_a_view_of_clean_columns_is_clean(definition: str) -> None:
     assert masked(viewed(definition), V) == []
 
 
+def test_a_view_without_its_definition_is_sensitive() -> None:
+    assert masked(sensitive(relation(V, "reporting.v", ["a", "b"], "v")), V) == ["a", "b"]
+
+
+def test_a_label_reaches_what_a_user_has_put_into_a_system_schema() -> None:
+    assert masked(sensitive(relation(V, "pg_catalog.customers", ["ssn"])), V) == ["ssn"]
+
+
 def test_a_view_over_a_view_is_carried_on_whatever_their_order() -> None:
     chain_of_views = [
         view(32_000 + number, f"public.v{number}", ["a"], f"SELECT a FROM public.v{number + 1}") for number in range(20)

@@ -175,15 +175,23 @@ class Expressions:
             self.touch(shade, f"a subquery in {place}")
         self.reached = stricter(self.reached, answer.row())
 
-    def _call(self, node: Node, scope: Scope, _: str) -> Tree | None:
+    def _call(self, node: Node, scope: Scope, place: str) -> Tree | None:
         names = [part["String"].get("sval", "") for part in node["funcname"]]
         if names in (["count"], ["pg_catalog", "count"]) and self._is_alone(node, scope):
             return None
+        if names[-1] == "system_user":
+            self._keyword(names[-1], scope, place)
         if not self.is_strict:
             self._code("function", names)
             if built_in.is_reaching(names[-1]) and names[-1] not in self.vouched:
                 self._reach()
         return {key: value for key, value in node.items() if key != "funcname"}
+
+    def _keyword(self, name: str, scope: Scope, place: str) -> None:
+        """Read a word that is a keyword to the parser, and the name of a column to servers before it."""
+        found = scopes.unqualified(scope, name)
+        if found is not None and found.shade.mask is not None:
+            self.touch(found.shade, place)
 
     def _is_alone(self, node: Node, scope: Scope) -> bool:
         """Tell whether a call counts a column and does nothing besides."""
