@@ -18,12 +18,12 @@ HIDDEN: Final = Mask(RULE, Transform("hide"))
 #: All columns of a relation.
 ALL: Final = frozenset({"*"})
 
-_STATISTICS: Final = frozenset(
+STATISTICS: Final = frozenset(
     ["most_common_vals", "histogram_bounds", "most_common_elems", "range_length_histogram", "range_bounds_histogram"]
 )
 #: Columns of system relations.
 COLUMNS: Final[Mapping[tuple[str, str], frozenset[str]]] = {
-    **{("pg_catalog", name): _STATISTICS for name in ("pg_stats", "pg_stats_ext", "pg_stats_ext_exprs")},
+    **{("pg_catalog", name): STATISTICS for name in ("pg_stats", "pg_stats_ext", "pg_stats_ext_exprs")},
     **{("pg_catalog", name): ALL for name in ("pg_statistic", "pg_statistic_ext_data", "pg_largeobject")},
     ("pg_catalog", "pg_stat_activity"): frozenset({"query"}),
     ("pg_catalog", "pg_authid"): frozenset({"rolpassword"}),

@@ -16,9 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-#: Where objects of users begin.
+#: The first number of an object that is not the server's own.
 FIRST_OWN: Final = 16_384
-SYSTEM: Final = frozenset({"pg_catalog", "information_schema", "pg_toast"})
 #: What every TOAST relation has; the values are in the last.
 _TOAST: Final = ("chunk_id", "chunk_seq", "chunk_data")
 _WIDTH: Final = 7
@@ -55,7 +54,7 @@ class Relation:
     @property
     def is_system(self) -> bool:
         """Whether it belongs to the server itself."""
-        return self.schema in SYSTEM
+        return self.oid < FIRST_OWN
 
 
 @dataclass(frozen=True, slots=True)

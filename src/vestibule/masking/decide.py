@@ -6,7 +6,7 @@
 2. Statements are an allow-list: what `STATEMENTS` does not name is refused, and so is a node that is not known.
 3. What is kept for later (cursors, prepared statements, temporary tables, COPY data) carries no sensitive column.
 4. A name that the catalog does not have is `Unknown` once. After that, if nothing has that name, the server may say
-   so: such a plan has `columns=()`, as any row would be a surprise.
+   so, and only of a query: such a plan has `columns=()`, as any row would be a surprise.
 5. Whatever cannot be understood is refused; nothing is raised.
 """
 
@@ -26,7 +26,7 @@ from vestibule.masking.shades import Shade
 from vestibule.masking.survey import WRITES, Survey, nowhere
 from vestibule.masking.writes import Writer
 from vestibule.model.names import Digest
-from vestibule.model.plan import Column, Form, Mask, Plan
+from vestibule.model.plan import Column, Form, Plan
 from vestibule.model.statement import Unknown, Unsupported
 
 __all__ = ["STATEMENTS", "decide"]
@@ -112,10 +112,9 @@ class _Statement(Writer):
             return super().called(shade)
         return self._scene.sensitive.spelled(shade.origin)
 
-    def unknown(self, name: str) -> Mask | None:
+    def doubt(self, name: str) -> None:
         if not self._scene.is_fresh:
             raise UnknownError(name)
-        return super().unknown(name)
 
 
 def _query(kind: str, node: Node, scene: Scene) -> Plan:
@@ -130,16 +129,28 @@ def _query(kind: str, node: Node, scene: Scene) -> Plan:
     for oid in survey.written:
         if "r" in sensitive.snapshot.relations[oid].flags:
             raise RefusedError("a relation with rules cannot be written where columns are masked for you")
-    if not survey.is_sensitive:
-        return Plan(Form.CLEAN, Digest(""), None if survey.hopeless is None else (), is_reduced)
     if survey.hopeless is not None:
-        raise nowhere(survey.hopeless)
+        _give_up(kind, survey.hopeless, survey)
+        if into is not None:
+            raise nowhere(survey.hopeless)
+        return Plan(Form.CLEAN, Digest(""), (), is_reduced)
+    if not survey.is_sensitive:
+        return _plan(is_reduced=is_reduced)
     reader = _Statement(scene)
     answer = reader.write(kind, node) if kind in WRITES else reader.query(node)
     if not reader.is_touched:
         return _plan(is_reduced=is_reduced)
     plan = Plan(Form.PLAIN, Digest(""), _columns(answer), is_reduced=True)
     return plan if into is None else _kept(plan)
+
+
+def _give_up(kind: str, node: Node, survey: Survey) -> None:
+    """Let the server say that a relation is not there only if rows are all that could come of a mistake.
+
+    Where the server's encoding is another one, it cuts long names elsewhere than the parser does here.
+    """
+    if kind != "SelectStmt" or survey.written or survey.is_sensitive or not node["relname"].isascii():
+        raise nowhere(node)
 
 
 def _split(node: Node) -> tuple[Node, Node | None]:
@@ -162,7 +173,9 @@ def _columns(answer: Source) -> tuple[Column, ...] | None:
 
 
 def _kept(plan: Plan) -> Plan:
-    """Refuse what would keep masked columns for later."""
+    """Refuse what would keep masked columns for later, or rows that nobody expects."""
+    if plan.columns == ():
+        raise RefusedError("a relation of the query does not exist", code="42P01")
     if plan.columns is not None and plan.form is Form.PLAIN:
         column = next(column for column in plan.columns if column.mask is not None)
         raise RefusedError(f"{column.name} is masked for you and cannot be kept", _LATER)
@@ -264,7 +277,7 @@ def _copy(_: str, node: Node, scene: Scene) -> Plan:
     if "filename" in node or node.get("is_program"):
         raise RefusedError("COPY with a file or a program is refused where columns are masked for you")
     if "query" in node:
-        return _streamed(_kept(_inside(node["query"], scene)))
+        return _kept(_inside(node["query"], scene))
     survey = Survey(scene)
     if node.get("is_from"):
         survey.write(node["relation"])
@@ -284,13 +297,6 @@ def _copy(_: str, node: Node, scene: Scene) -> Plan:
     if survey.hopeless is not None:
         raise nowhere(survey.hopeless)
     return _plan()
-
-
-def _streamed(plan: Plan) -> Plan:
-    """A stream has no columns that could be compared with the plan."""
-    if plan.columns is not None:
-        raise RefusedError("a relation of the query does not exist", code="42P01")
-    return plan
 
 
 # --- the rest

@@ -50,8 +50,12 @@ class Expressions:
         """Say which column it is, for the client."""
         return shade.name or "a column"
 
+    def doubt(self, name: str) -> None:
+        """Doubt a name that nothing here has, if it may be new."""
+
     def unknown(self, name: str) -> Mask | None:
-        """Judge a name that nothing here has."""
+        """Judge a column that nothing here has."""
+        self.doubt(name)
         shown = name if "." in name else f'"{name}"'
         raise RefusedError(f"column {shown} does not exist", code="42703")
 
@@ -91,7 +95,8 @@ class Expressions:
                         stack.append(rest)
         found = self.reached
         self.reached = stricter(before, found)
-        return found
+        # What a strict reader has not refused is clean, such as EXISTS over a query that carries something on.
+        return None if self.is_strict else found
 
     def column(self, node: Node, scope: Scope) -> Found:
         """Resolve a reference that is not `*`."""
@@ -113,7 +118,7 @@ class Expressions:
         if source.is_table and name in scopes.SYSTEM_COLUMNS:
             return Found(Shade(name), is_bare=True)
         row = self._whole(source)
-        if row.mask is None and not source.is_open and name not in _CASTS:
+        if row.mask is None and not source.is_vague and name not in _CASTS:
             return Found(Shade(name, self.unknown(spelled)), is_bare=False)
         return Found(row, is_bare=False)
 
@@ -126,7 +131,7 @@ class Expressions:
     def _source(self, names: list[str], scope: Scope) -> Source:
         source = scopes.aliased(scope, names[0]) if len(names) == 1 else scopes.qualified(scope, *names[-2:])
         if source is None:
-            self.unknown(".".join(names))
+            self.doubt(".".join(names))
             raise RefusedError(f'missing FROM-clause entry for table "{names[-1]}"', code="42P01")
         return source
 
@@ -170,15 +175,23 @@ class Expressions:
             self.touch(shade, f"a subquery in {place}")
         self.reached = stricter(self.reached, answer.row())
 
-    def _call(self, node: Node, scope: Scope, _: str) -> Tree | None:
+    def _call(self, node: Node, scope: Scope, place: str) -> Tree | None:
         names = [part["String"].get("sval", "") for part in node["funcname"]]
         if names in (["count"], ["pg_catalog", "count"]) and self._is_alone(node, scope):
             return None
+        if names[-1] == "system_user":
+            self._keyword(names[-1], scope, place)
         if not self.is_strict:
             self._code("function", names)
             if built_in.is_reaching(names[-1]) and names[-1] not in self.vouched:
                 self._reach()
         return {key: value for key, value in node.items() if key != "funcname"}
+
+    def _keyword(self, name: str, scope: Scope, place: str) -> None:
+        """Read a word that is a keyword to the parser, and the name of a column to servers before it."""
+        found = scopes.unqualified(scope, name)
+        if found is not None and found.shade.mask is not None:
+            self.touch(found.shade, place)
 
     def _is_alone(self, node: Node, scope: Scope) -> bool:
         """Tell whether a call counts a column and does nothing besides."""

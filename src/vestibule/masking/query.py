@@ -386,14 +386,14 @@ class Reader(Expressions):
         place = "JOIN ... USING"
         if node.get("isNatural"):
             place = "NATURAL JOIN"
-            if (left.is_open and right.row()) or (right.is_open and left.row()):
+            if (left.is_vague and right.row()) or (right.is_vague and left.row()):
                 raise RefusedError("NATURAL JOIN with what has unknown columns is not understood", "Write ON.")
             names = tuple(name for name in left.index if name in right.index)
         columns: list[Shade] = []
         for name in names:
             mask: Mask | None = None
             for side in (left, right):
-                shade = side.index.get(name, Shade(name, side.mask if side.is_open else None))
+                shade = side.index.get(name, Shade(name, side.mask if side.is_vague else None))
                 if shade.mask is not None:
                     self.touch(shade, place)
                 mask = stricter(mask, shade.mask)

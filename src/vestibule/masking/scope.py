@@ -2,8 +2,8 @@
 
 1. A column is looked for in all sources of a level, then in those of the level around it; a relation's alias by
    itself is a whole row, if no level has a column of that name.
-2. A source whose columns are not all known (`is_open`) may have any: the search goes on behind it, and whatever is
-   found counts.
+2. A source that may have a column of any name (`is_vague`) may have this one: the search goes on behind it, and
+   whatever is found counts.
 3. Two columns of one name count as both.
 """
 
@@ -21,7 +21,18 @@ SYSTEM_COLUMNS: Final = frozenset({"ctid", "tableoid", "xmin", "xmax", "cmin", "
 class Source:
     """One thing in FROM, or the answer of a query."""
 
-    __slots__ = ("alias", "columns", "index", "is_named", "is_open", "is_table", "mask", "shows_columns", "table")
+    __slots__ = (
+        "alias",
+        "columns",
+        "index",
+        "is_named",
+        "is_open",
+        "is_table",
+        "is_vague",
+        "mask",
+        "shows_columns",
+        "table",
+    )
 
     def __init__(
         self,
@@ -35,7 +46,9 @@ class Source:
         """Hold `columns`; those that are not known have `mask`."""
         self.columns = columns
         self.alias = alias
-        self.is_open = is_open or any(column.name is None for column in columns)
+        #: Whether there may be more columns than these, and whether one may have any name.
+        self.is_open = is_open
+        self.is_vague = is_open
         self.mask = mask
         #: Its schema and name, if it is a relation without an alias.
         self.table = table
@@ -49,6 +62,7 @@ class Source:
 
     def _add(self, column: Shade) -> None:
         if column.name is None:
+            self.is_vague = True
             self.mask = stricter(self.mask, column.mask)
         elif column.name not in self.index:
             self.index[column.name] = column
@@ -118,7 +132,7 @@ def unqualified(scope: Scope | None, name: str) -> Found | None:
             hit = source.index.get(name)
             if hit is not None:
                 hits.append(hit)
-            elif source.is_open:
+            elif source.is_vague:
                 is_doubtful = True
                 doubt = stricter(doubt, source.mask)
             elif source.is_table and name in SYSTEM_COLUMNS:

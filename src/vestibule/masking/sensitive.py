@@ -125,7 +125,8 @@ class _Closure:
         for oid, relation in snapshot.relations.items():
             for number, _, type_ in relation.columns:
                 self.by_type[type_].append((oid, number))
-        self.stale = set(snapshot.definitions)
+        views = (relation for relation in snapshot.relations.values() if relation.kind in ("v", "m"))
+        self.stale = {relation.oid for relation in views if not relation.is_system}
         self.grown: list[tuple[int, int]] = []
 
     def add(self, oid: int, number: int, mask: Mask) -> None:
@@ -242,9 +243,7 @@ class _Closure:
     # --- views
 
     def _view(self, oid: int) -> None:
-        relation = self.snapshot.relations.get(oid)
-        if relation is None:
-            return
+        relation = self.snapshot.relations[oid]
         reads: set[int] = set()
         try:
             answer = self._read(oid, reads)
@@ -263,7 +262,7 @@ class _Closure:
 
     def _read(self, oid: int, reads: set[int]) -> Source:
         if oid not in self.trees:
-            self.trees[oid] = self._parsed(self.snapshot.definitions[oid])
+            self.trees[oid] = self._parsed(self.snapshot.definitions.get(oid, ""))
         tree = self.trees[oid]
         if tree is None:
             raise RefusedError("the definition is not understood")

@@ -38,9 +38,22 @@ def title(value: Node) -> str | None:
             return title(node["arg"])
         case "MinMaxExpr":
             return _EXTREMES.get(node.get("op", ""))
+        case "TypeCast":
+            name = title(node["arg"])
+            return name if _is_strong(node["arg"]) else _last(node["typeName"]["names"])
     if kind in _NAMELESS:
         return NAMELESS
     return _NAMED.get(kind)
+
+
+def _is_strong(value: Node) -> bool:
+    """Tell whether a name counts more than that of a cast around it."""
+    kind, node = next(iter(value.items()))
+    if kind in ("TypeCast", "CollateClause"):
+        return _is_strong(node["arg"])
+    if kind == "A_Indirection":
+        return "String" in node["indirection"][-1] or _is_strong(node["arg"])
+    return kind not in _NAMELESS
 
 
 def _last(parts: list[Node]) -> str | None:
