@@ -151,6 +151,12 @@ async def test_offers_are_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -
     assert (await site.seek(session=str(OTHER)))["offer"] is None
 
 
+async def test_what_is_opened_is_no_offer_any_more(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(approval_desk, "MAX_OFFERS", 1)
+    for number in range(3):
+        await site.open(text=f"DELETE {number}")
+
+
 async def test_without_a_state_database_nothing_is_offered_and_a_person_is_told(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
