@@ -67,6 +67,7 @@ def programs() -> list[Program]:
     parts = all((server / name).exists() for name in ("initdb", "postgres", "pg_ctl", "psql", "pgbench"))
     return [
         Program("PostgreSQL 15 (server, psql, pgbench)", "postgresql-15", parts),
+        Program("Chromium (tests of the pages)", "chromium", shutil.which("chromium") is not None),
         Program("openssl", "openssl", shutil.which("openssl") is not None),
         Program("setpriv", "util-linux", shutil.which("setpriv") is not None),
         Program("Python's venv and pip", f"python3.{sys.version_info.minor}-venv", _has_venv()),

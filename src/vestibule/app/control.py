@@ -38,7 +38,7 @@ from vestibule.control.policy import PolicyKeeper
 from vestibule.control.recovery import Recovered, Recovery
 from vestibule.control.signer import FileSigner
 from vestibule.control.viewing import Viewing
-from vestibule.control.web import Web
+from vestibule.control.https import Web
 from vestibule.control.workers import Launch, Workers
 from vestibule.evidence.heartbeat import EVERY, heartbeat
 from vestibule.evidence.literals import mask_words
