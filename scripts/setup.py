@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ACCOUNT = "vestibule-sandbox"
 OUTSIDE = Path("/var/lib/vestibule-sandbox")
 LOCK = ROOT / "requirements" / "test.txt"
+#: What the package is made of, pages included.
+SOURCES = frozenset({".py", ".html", ".css", ".js", ".svg"})
 NODE_LOCK = ROOT / "tests" / "support" / "node" / "package-lock.json"
 #: What the row kernel is made from, and how.
 KERNEL = tuple(ROOT / "src" / "vestibule" / "protocols" / "postgres" / name for name in ("rows.py", "uncompiled.py"))
@@ -73,6 +75,7 @@ def programs() -> list[Program]:
     parts = all((server / name).exists() for name in ("initdb", "postgres", "pg_ctl", "psql", "pgbench"))
     return [
         Program("PostgreSQL 15 (server, psql, pgbench)", "postgresql-15", parts),
+        Program("Chromium (tests of the pages)", "chromium", shutil.which("chromium") is not None),
         Program("openssl", "openssl", shutil.which("openssl") is not None),
         Program("setpriv", "util-linux", shutil.which("setpriv") is not None),
         Program("Python's venv and pip", f"python3.{sys.version_info.minor}-venv", _has_venv()),
@@ -279,7 +282,7 @@ def provide_environment(home: Path) -> Path:
 def provide_package(home: Path, python: Path, build: str) -> None:
     """Install Vestibule itself: by reference where servers can read the checkout, else as a copy."""
     shared = is_shared()
-    sources = [] if shared else sorted((ROOT / "src").rglob("*.py"))
+    sources = [] if shared else sorted(path for path in (ROOT / "src").rglob("*.*") if path.suffix in SOURCES)
     state = digest(ROOT / "pyproject.toml", str(ROOT), str(shared), build, KERNEL_HOOK, *KERNEL, *sources)
     if is_done(home / ".tools", "package", state):
         return

@@ -65,7 +65,9 @@ def test_the_browser_is_told_that_the_command_line_goes_on(house: Gateway) -> No
 def test_a_browser_signs_in_for_itself_and_out(house: Gateway) -> None:
     with Browser(house.ca) as browser:
         page = browser.log_in(f"{house.public_url}/login", *house.provider.types("dev2"))
-        assert "signed in as <strong>dev2</strong>" in page.text
+        assert str(page.url) == f"{house.public_url}/approvals"
+        assert "dev2" in page.text
+        assert "Nothing waits for your answer." in page.text
         assert browser.client.get(f"{house.public_url}/api/v1/me").json()["name"] == "dev2"
 
         foreign = browser.client.post(f"{house.public_url}/api/v1/logout", headers={"Origin": "https://evil.example"})

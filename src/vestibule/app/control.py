@@ -32,13 +32,13 @@ from vestibule.control.api.targets import Targets
 from vestibule.control.approval_desk import ApprovalDesk, Gateway
 from vestibule.control.approvals import Approvals, Port
 from vestibule.control.desk import Desk
+from vestibule.control.https import Web
 from vestibule.control.integrator import Integrator
 from vestibule.control.integrator import Settings as LogSettings
 from vestibule.control.policy import PolicyKeeper
 from vestibule.control.recovery import Recovered, Recovery
 from vestibule.control.signer import FileSigner
 from vestibule.control.viewing import Viewing
-from vestibule.control.web import Web
 from vestibule.control.workers import Launch, Workers
 from vestibule.evidence.heartbeat import EVERY, heartbeat
 from vestibule.evidence.literals import mask_words
@@ -292,6 +292,7 @@ class ControlProcess:
                 ),
                 self._approvals,
                 lambda: self._workers.are_ready,
+                wall_clock,
             )
         )
 

@@ -48,14 +48,11 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 
 
-def signed_in(name: str) -> str:
-    """Tell somebody that they are in."""
-    return _page("Signed in", "good", f"<p>You are signed in as <strong>{escape(name)}</strong>.</p>{_CLOSE}")
-
-
 def handed_over() -> str:
     """Tell somebody that the command line goes on with their log-in."""
-    return _page("Signed in", "good", f"<p>The command line goes on with your log-in.</p>{_CLOSE}")
+    return _page(
+        "Signed in", "good", "<p>The command line goes on with your log-in.</p><p>You can close this window.</p>"
+    )
 
 
 def refused(text: str) -> str:
@@ -69,9 +66,6 @@ def choose(providers: Mapping[str, str]) -> str:
         f'<a class="choice" href="{escape(address)}">{escape(name)}</a>' for name, address in providers.items()
     )
     return _page("Sign in", "", f"<p>Choose where you have an account.</p>{links}")
-
-
-_CLOSE: Final = "<p>You can close this window.</p>"
 
 
 def _page(title: str, mood: str, content: str) -> str:

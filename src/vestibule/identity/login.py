@@ -14,7 +14,7 @@ import hmac
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
@@ -75,11 +75,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A token with the login it points to; `secret` is shown once."""
+    """A token with the login it points to; `secret` is shown once, a browser is sent on to the page `after`."""
 
     secret: str = field(repr=False)
     token: Token
     login: Login
+    after: str = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class _Pending:
     verifier: str
     binding: bytes
     loopback: Loopback | None
+    after: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +155,17 @@ class LoginService:
 
     # Logging in
 
-    async def begin(self, provider: str, loopback: Loopback | None, client: Peer, binding: str = "") -> Begun:
-        """Begin a log-in at `provider`, for a command line or for the browser itself.
+    async def begin(
+        self, provider: str, loopback: Loopback | None, client: Peer, binding: str = "", after: str = "/"
+    ) -> Begun:
+        """Begin a log-in at `provider`, for a command line or for the browser itself, which then goes to `after`.
 
         `binding` is the secret of the browser's earlier log-in, so that two windows do not undo each other.
         """
         party = self._party(provider)
         nonce, verifier, fresh = (secrets.token_urlsafe(32) for _ in range(3))
         binding = binding if len(binding) == len(fresh) else fresh
-        pending = _Pending(provider, nonce, verifier, digest(binding.encode()), loopback)
+        pending = _Pending(provider, nonce, verifier, digest(binding.encode()), loopback, after)
         try:
             state = self._pending.put(pending, client.ip, self._now())
             return Begun(await party.authorization_url(state, nonce, verifier), binding)
@@ -179,7 +183,7 @@ class LoginService:
         try:
             subject = await self._prove(pending, answer)
             if pending.loopback is None:
-                return await self._sign_in(subject, provider, "browser", client)
+                return replace(await self._sign_in(subject, provider, "browser", client), after=pending.after)
             return self._hand_over(_Proven(subject, provider, pending.loopback), client)
         except LoginRefused as refused:
             self._recorder.failed(refused.failure, client, self._now())

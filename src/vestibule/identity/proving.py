@@ -64,27 +64,29 @@ class Prover:
         """Prove a gateway token shown for the user name `attempted`, which is not believed."""
         return await self._limited(token, "gateway", attempted, client)
 
-    async def prove_browser(self, cookie: bytes, client: Peer) -> Identity | Refusal:
-        """Prove a browser's cookie, and keep it from idling out."""
-        return await self._limited(cookie, "browser", "", client)
+    async def prove_browser(self, cookie: bytes, client: Peer, is_use: bool = True) -> Identity | Refusal:
+        """Prove a browser's cookie, and keep it from idling out; what a page asks for by itself is no use."""
+        return await self._limited(cookie, "browser", "", client, is_use)
 
-    async def _limited(self, token: bytes, kind: TokenKind, attempted: str, client: Peer) -> Identity | Refusal:
+    async def _limited(
+        self, token: bytes, kind: TokenKind, attempted: str, client: Peer, is_use: bool = True
+    ) -> Identity | Refusal:
         now = self._now()
         if not self._limits.is_open(client, attempted, now):
             return Refusal.TOO_MANY
-        answer = await self._look_up(token, kind, now)
+        answer = await self._look_up(token, kind, now, is_use)
         if isinstance(answer, Refusal) and answer is not Refusal.UNAVAILABLE:
             self._limits.fail(client, attempted, now)
         return answer
 
-    async def _look_up(self, token: bytes, kind: TokenKind, now: Instant) -> Identity | Refusal:
+    async def _look_up(self, token: bytes, kind: TokenKind, now: Instant, is_use: bool) -> Identity | Refusal:
         if (wrong := malformed(token)) is not None:
             return wrong
         key = digest(token)
         try:
             found = await self._logins.find(key)
             answer = judge(found, key, kind, now)
-            if kind == "browser" and found is not None and isinstance(answer, Identity):
+            if kind == "browser" and is_use and found is not None and isinstance(answer, Identity):
                 await self._touch(found.token, now)
         except StateUnavailable:
             return Refusal.UNAVAILABLE

@@ -7,12 +7,13 @@ from typing import Any, cast
 import httpx2
 import pytest
 
+from tests.support.identities import Clock
 from vestibule.control.api.service import Service, application
 
 
 def service(is_ready: bool) -> Service:
     nothing = cast(Any, None)
-    return Service(nothing, nothing, nothing, nothing, lambda: is_ready)
+    return Service(nothing, nothing, nothing, nothing, lambda: is_ready, Clock())
 
 
 async def ask(path: str, is_ready: bool = True) -> httpx2.Response:

@@ -37,14 +37,17 @@ async def test_the_browser_goes_back_to_the_command_line_with_its_state_and_no_t
 async def test_a_browser_signs_itself_in(house: House) -> None:
     answer = await house.browser.get(await house.begin())
 
-    assert answer.status_code == 200
-    assert "signed in as <strong>dev1</strong>" in answer.text
-    assert "default-src 'none'; style-src" in answer.headers["content-security-policy"]
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
     cookie = answer.headers["set-cookie"]
     for needed in ("__Host-vestibule=vsb_", "Secure", "HttpOnly", "SameSite=lax", "Path=/", "Max-Age=28800"):
         assert needed in cookie
     assert "Domain" not in cookie
     assert (await house.browser.get("/api/v1/me")).json()["name"] == "dev1"
+
+
+async def test_a_browser_goes_on_to_the_page_that_it_came_for(house: House) -> None:
+    answer = await house.browser.get(await house.begin({"next": "/approvals/AR-7K2M9QXW01"}))
+    assert (answer.status_code, answer.headers["location"]) == (303, "/approvals/AR-7K2M9QXW01")
 
 
 @pytest.mark.parametrize(
@@ -136,9 +139,9 @@ async def test_two_windows_of_one_browser_do_not_undo_each_other(house: House) -
     first_token = house.issuer.id_token
     second = await house.begin()
 
-    assert (await house.browser.get(second)).status_code == 200
+    assert (await house.browser.get(second)).status_code == 303
     house.issuer.id_token = first_token
-    assert (await house.browser.get(first)).status_code == 200
+    assert (await house.browser.get(first)).status_code == 303
 
 
 @pytest.mark.case("ID-03")
@@ -146,7 +149,7 @@ async def test_a_wrong_state_or_a_second_use_of_it_is_refused(house: House) -> N
     back = await house.begin()
 
     assert (await house.browser.get("/login/callback/corp?state=guessed&code=idp-code")).status_code == 403
-    assert (await house.browser.get(back)).status_code == 200
+    assert (await house.browser.get(back)).status_code == 303
     assert (await house.browser.get(back)).status_code == 403
 
 

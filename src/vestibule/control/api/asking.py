@@ -54,7 +54,7 @@ async def current_identity(
         shown = bearer.credentials
         answer = await sign_in.prover.prove(shown.encode(errors="replace"), "", client)
     elif (shown := request.cookies.get(SESSION_COOKIE, "")) != "":
-        _check_origin(request, sign_in.public_url)
+        check_origin(request, sign_in.public_url)
         answer = await sign_in.prover.prove_browser(shown.encode(errors="replace"), client)
     else:
         raise _unauthorized('sign in first; run "vestibule login"')
@@ -84,7 +84,8 @@ def _unauthorized(detail: str, more: str = "") -> Problem:
     return Problem(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": f"Bearer{more}"})
 
 
-def _check_origin(request: Request, public_url: str) -> None:
+def check_origin(request: Request, public_url: str) -> None:
+    """Refuse a request that changes something and comes from another site."""
     if request.method not in _SAFE_METHODS and request.headers.get("origin") != _origin(public_url):
         raise Problem(HTTPStatus.FORBIDDEN, "the request comes from another site; a cookie counts from this one only")
 

@@ -5,7 +5,7 @@ Use `GuardedRoute` as the `route_class` of a router; raise `Problem`, or let a `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -70,7 +70,7 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             try:
-                response = await handle(Request(request.scope, _bounded(request.receive)))
+                response = await handle(Request(request.scope, bounded(request.receive)))
             except HTTPException as error:
                 response = Problem(error.status_code, error.detail, error.headers).response()
             except RequestValidationError as error:
@@ -99,10 +99,19 @@ def problem_of(error: VestibuleError) -> Problem:
             return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the request could not be carried out")
 
 
-def _bounded(receive: Receive) -> Receive:
+def unique(pairs: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+    """Read parameters or a form's members; one that comes twice is an error, as two readers would take two values."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise Problem(HTTPStatus.BAD_REQUEST, "a parameter comes twice")
+    return members
+
+
+def bounded(receive: Receive) -> Receive:
+    """Receive a body up to its limit."""
     taken = 0
 
-    async def bounded() -> Message:
+    async def receive_bounded() -> Message:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
@@ -110,7 +119,7 @@ def _bounded(receive: Receive) -> Receive:
             raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {MAX_BODY} bytes")
         return message
 
-    return bounded
+    return receive_bounded
 
 
 def _first_fault(error: RequestValidationError) -> str:

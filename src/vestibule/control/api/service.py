@@ -11,17 +11,21 @@ from fastapi.responses import PlainTextResponse
 from vestibule import __version__
 from vestibule.control.api import approvals, sessions, sign_in, targets
 from vestibule.control.approvals import Approvals
+from vestibule.control.web.approvals import Pages
+from vestibule.control.web.site import add_pages
+from vestibule.model.names import Instant
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What the application stands on; `is_ready` says whether the data plane serves."""
+    """What the application stands on; `is_ready` says whether the data plane serves, `now` is the wall clock."""
 
     sign_in: sign_in.SignIn
     sessions: sessions.Sessions
     targets: targets.Targets
     approvals: Approvals
     is_ready: Callable[[], bool]
+    now: Callable[[], Instant]
 
 
 def application(service: Service) -> FastAPI:
@@ -33,6 +37,8 @@ def application(service: Service) -> FastAPI:
     app.state.approvals = service.approvals
     for resource in (sign_in, sessions, targets, approvals):
         app.include_router(resource.router)
+
+    add_pages(app, Pages(service.approvals, service.now))
 
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:

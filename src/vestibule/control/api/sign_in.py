@@ -1,6 +1,7 @@
 """Signing in, for a browser itself and for a command line behind it.
 
-1. A browser is sent to the provider and to a loopback address that the command line named, and nowhere else.
+1. A browser is sent to the provider, to a loopback address that the command line named, and to pages of this host
+   (`next`); nowhere else.
 2. An answer of the provider counts only in the browser that asked; a parameter that comes twice does not count at all.
 
 Set `app.state.sign_in` and include `router`, which brings the routes of `tokens` along.
@@ -29,7 +30,7 @@ from vestibule.control.api.asking import (
     set_cookie,
     sign_in_of,
 )
-from vestibule.control.api.guarded import GuardedRoute, Problem, problem_of
+from vestibule.control.api.guarded import GuardedRoute, Problem, problem_of, unique
 from vestibule.identity.failure import Failure, LoginRefused
 from vestibule.identity.handover import CLIENT_ID
 from vestibule.identity.login import BROWSER_LIFE, LOGIN_WAITS, Answer, Issued, Loopback, Return
@@ -49,6 +50,8 @@ _LOOPBACK: Final = re.compile(r"http://(?:127\.0\.0\.1|\[::1\]):([1-9][0-9]{0,4}
 _STATE: Final = re.compile(r"[A-Za-z0-9._~-]{16,256}")
 _CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _BINDING: Final = _CHALLENGE
+#: A page of this host: `//` would name another one, and browsers take `\\` for `/`.
+_PAGE: Final = re.compile(r"/(?:[A-Za-z0-9_-][A-Za-z0-9._/-]{0,200})?")
 _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 router = APIRouter(route_class=GuardedRoute)
@@ -61,7 +64,7 @@ async def login(request: Request) -> Response:
     sign_in = sign_in_of(request)
     try:
         query = _query(request)
-        loopback = _loopback(query)
+        loopback, after = _loopback(query), _after(query)
         provider = _provider(sign_in.service.providers, query)
     except Problem as problem:
         return _refusal_page(problem)
@@ -70,7 +73,7 @@ async def login(request: Request) -> Response:
     held = request.cookies.get(LOGIN_COOKIE, "")
     try:
         begun = await sign_in.service.begin(
-            provider, loopback, peer_of(request), held if _BINDING.fullmatch(held) else ""
+            provider, loopback, peer_of(request), held if _BINDING.fullmatch(held) else "", after
         )
     except LoginRefused as refused:
         return _refusal_page(refused) if loopback is None else _tell(loopback, refused)
@@ -91,7 +94,7 @@ async def callback(request: Request, provider: str) -> Response:
         return _refusal_page(error)
     if isinstance(done, Return):
         return RedirectResponse(done.url, HTTPStatus.SEE_OTHER)
-    response = _page(pages.signed_in(done.login.who.name))
+    response = RedirectResponse(done.after, HTTPStatus.SEE_OTHER)
     set_cookie(response, SESSION_COOKIE, done.secret, BROWSER_LIFE // SECOND)
     return response
 
@@ -100,7 +103,7 @@ async def callback(request: Request, provider: str) -> Response:
 async def swap(request: Request) -> Response:
     """Swap the code that a command line got for a token (RFC 6749, 4.1.3)."""
     try:
-        form = _unique(parse_qsl((await request.body()).decode("ascii"), keep_blank_values=True, max_num_fields=20))
+        form = unique(parse_qsl((await request.body()).decode("ascii"), keep_blank_values=True, max_num_fields=20))
         code, verifier, redirect_uri = _swap_request(form)
         issued = await sign_in_of(request).service.swap(code, verifier, redirect_uri, peer_of(request))
     except (Problem, ValueError) as error:
@@ -144,14 +147,7 @@ class TokenAnswer(BaseModel):
 def _query(request: Request) -> Mapping[str, str]:
     if len(request.url.query) > MAX_QUERY:
         raise Problem(HTTPStatus.BAD_REQUEST, "the address is too long")
-    return _unique(request.query_params.multi_items())
-
-
-def _unique(pairs: list[tuple[str, str]]) -> Mapping[str, str]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise Problem(HTTPStatus.BAD_REQUEST, "a parameter comes twice")
-    return members
+    return unique(request.query_params.multi_items())
 
 
 def _loopback(query: Mapping[str, str]) -> Loopback | None:
@@ -167,6 +163,13 @@ def _loopback(query: Mapping[str, str]) -> Loopback | None:
     if not _STATE.fullmatch(state) or not _CHALLENGE.fullmatch(challenge):
         raise Problem(HTTPStatus.BAD_REQUEST, "the command line sent no usable state or challenge; update it")
     return Loopback(query["redirect_uri"], state, challenge)
+
+
+def _after(query: Mapping[str, str]) -> str:
+    page = query.get("next", "/")
+    if not _PAGE.fullmatch(page):
+        raise Problem(HTTPStatus.BAD_REQUEST, "after a log-in a browser is sent to a page of this host only")
+    return page
 
 
 def _provider(providers: tuple[str, ...], query: Mapping[str, str]) -> str | None:

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from tests.support.hostile_issuer import self_signed
-from vestibule.control.web import Web
+from vestibule.control.https import Web
 
 
 async def _answer(port: int, context: ssl.SSLContext | None) -> bytes:
