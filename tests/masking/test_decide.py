@@ -202,7 +202,7 @@ def test_a_temporary_table_with_the_name_of_a_sensitive_one_is_doubt() -> None:
 
 
 def test_execute_is_decided_as_what_was_prepared_where_it_is_executed() -> None:
-    prepared = {"p": tree("PREPARE p(int) AS SELECT state FROM x WHERE id = $1")["stmt"]}
+    prepared = {"p": tree("PREPARE p(int) AS SELECT lower(state) FROM x")["stmt"]}
 
     assert form(decided("EXECUTE p(1)", prepared=prepared, temporaries={"x": Temporary()})) == "clean"
     scene = Scene(
@@ -213,7 +213,7 @@ def test_execute_is_decided_as_what_was_prepared_where_it_is_executed() -> None:
         prepared=prepared,
         is_fresh=True,
     )
-    refusal = decided("EXECUTE p(1)", scene)
+    refusal = decided("EXECUTE p(1) -- the place is in another text, and not in this one", scene)
     assert isinstance(refusal, Unsupported)
     assert refusal.position == 0
 
