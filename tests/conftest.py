@@ -8,15 +8,11 @@ from collections.abc import Generator, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.canary_bank import IS_MASKED
 from tests.support.certificates import Authority
 from tests.support.gateway import TARGET, Gateway, GatewayFactory
 from tests.support.postgres import PostgresFactory, PostgresServer
 from tests.support.providers import LightProvider, StrictProvider
 from tests.support.sandbox import Sandbox
-
-#: Nothing can be masked before the policy knows masks.
-collect_ignore = [] if IS_MASKED else ["end_to_end/test_nothing_leaks.py"]
 
 PROPERTY_TIMEOUT = float(os.environ.get("PROPERTY_TIMEOUT", "120"))
 

@@ -1,7 +1,4 @@
-"""What the bank protects does not come through the gateway: the leak battery, and attempts that are made up.
-
-`tests/conftest.py` collects this file where the policy knows masks.
-"""
+"""What the bank protects does not come through the gateway: the leak battery, and attempts that are made up."""
 
 from __future__ import annotations
 

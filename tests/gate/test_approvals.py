@@ -12,7 +12,7 @@ from tests.support.people import Approvals
 from vestibule.evidence.canonical import encode_body
 from vestibule.gate.approvals import Held, requested_name
 from vestibule.gate.session import SessionGate
-from vestibule.model.approval import ApprovalId
+from vestibule.model.approval import ApprovalId, Grant, Written
 from vestibule.model.effect import Ask, Persist, Seek, Spend, Withdraw
 from vestibule.model.event import Answered, Asked, Sought, Spent
 from vestibule.model.names import Instant
@@ -329,6 +329,38 @@ def test_words_out_of_order_change_nothing() -> None:
     for stray in (lambda: held.sought(Sought(None), NOW), lambda: held.asked(Asked(FIRST, "no"))):
         stray()
     assert held.decided.permit is not None
+
+
+def test_a_permit_that_may_not_be_used_is_evidence_too() -> None:
+    play = Play()
+    held = Held(play.gate, play.gate.decide(DELETE, (), NOW), DELETE, is_live=True)
+    held.take_effects()
+    held.sought(play.people.seek(), NOW)
+    held.answered(Answered(held.approval, "granted"), NOW)
+    unused = Grant(UUID(int=8), Written(UUID(int=7), "a" * 64), (), 1)
+    held.spent(Spent(held.approval, None, "it is spent already", unused))
+    play.go_on(held)
+    assert members(play.records[-1])["result"] == "refused"
+    assert play.records[-1].kind is Kind.PERMIT_USED
+    assert "it is spent already" in told(held)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        statement("DELETE FROM loans WHERE id = 7 -- " + "x" * 16_384, Impact.WRITE, "delete", "loans"),
+        statement("DELETE FROM loans WHERE name = '" + "x@" * 20_000 + "'", Impact.WRITE, "delete", "loans"),
+        replace(DELETE, analyses=(replace(DELETE.analyses[0], operations=DELETE.operations * 65),)),
+        replace(DELETE, parameters=tuple(Parameter(23, 0, b"7") for _ in range(300))),
+    ],
+)
+def test_nobody_is_asked_about_what_cannot_be_shown_whole(asked: Statement) -> None:
+    play = Play()
+    shown = tuple((parameter.type, parameter.value) for parameter in asked.parameters)
+    held = Held(play.gate, play.gate.decide(asked, shown, NOW), asked, is_live=True)
+    play.go_on(held)
+    assert "too long to be shown to people" in told(held)
+    assert play.effects == []
 
 
 def test_only_what_is_held_waits_for_people() -> None:

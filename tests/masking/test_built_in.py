@@ -11,7 +11,7 @@ REACHING = (
     "pg_logical_slot_get_changes pg_stat_get_activity dblink dblink_exec crosstab4 connectby get_raw_page "
     "heap_page_items bt_page_items gist_page_items brin_page_items pg_get_wal_records_info pg_stat_statements"
 )
-OTHERS = "lower count pg_get_viewdef pg_get_constraintdef pg_table_size nextval log xmlelement hash"
+OTHERS = "lower count pg_get_viewdef pg_get_constraintdef pg_table_size nextval log xmlelement hash hash_aclitem"
 
 
 @pytest.mark.parametrize("name", REACHING.split())

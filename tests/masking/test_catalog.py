@@ -75,6 +75,7 @@ def loaded(request: pytest.FixtureRequest) -> Snapshot:
                 CREATE TABLE parts (a int, b text) PARTITION BY LIST (a);
                 CREATE TABLE part_1 PARTITION OF parts FOR VALUES IN (1);
                 CREATE TABLE refers (a int REFERENCES branches);
+                CREATE AGGREGATE other.gathered (text) (SFUNC = textcat, STYPE = text);
                 CREATE TYPE span AS RANGE (subtype = text);
                 CREATE TABLE spans (a span, b customers[]);
                 CREATE RULE r AS ON INSERT TO notes DO ALSO SELECT 1;
@@ -107,6 +108,7 @@ def test_the_query_finds_on_a_real_server_what_carries_values_on(loaded: Snapsho
     assert loaded.constraints >= {"customers_ssn_key", "customers_pkey"}
     assert ("function", "other", "never") in loaded.coded
     assert ("operator", "other", "=") in loaded.coded
+    assert ("function", "other", "gathered") in loaded.coded
 
 
 def test_definitions_are_written_with_the_schema_of_everything(loaded: Snapshot) -> None:

@@ -72,7 +72,8 @@ def test_a_label_reaches_the_system_only_by_its_schemas_name() -> None:
 
 
 def test_the_systems_own_values_are_sensitive_without_any_label() -> None:
-    found = sensitive(relation(31_000, "ext.pg_stat_statements", ["query", "calls"], "v"), labels=())
+    definition = "SELECT s.query, s.calls FROM ext.pg_stat_statements(true) s(query, calls)"
+    found = sensitive(view(31_000, "ext.pg_stat_statements", ["query", "calls"], definition), labels=())
 
     assert masked(found, 1_255) == ["prosrc"]
     assert masked(found, 12_000) == ["most_common_vals"]

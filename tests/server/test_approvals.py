@@ -83,6 +83,8 @@ async def test_a_request_travels_with_the_name_of_its_record() -> None:
     [
         ({"grant": grant_to_json(GRANT)}, Spent(NAME, GRANT)),
         ({"refused": "it is spent already"}, Spent(NAME, None, "it is spent already")),
+        ({"refused": "it is over", "permit": None}, Spent(NAME, None, "it is over")),
+        ({"refused": "it is over", "permit": grant_to_json(GRANT)}, Spent(NAME, None, "it is over", GRANT)),
     ],
 )
 async def test_a_permit_is_spent_or_it_is_said_why_not(told: Any, spent: Spent) -> None:

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import json
 import secrets
 import sys
@@ -26,7 +25,6 @@ from tests.support.postgres import GATEWAY, PostgresServer, programs_of
 from tests.support.providers import LightProvider
 from tests.support.sandbox import CHECKOUT, ENVIRONMENT, Sandbox
 from tests.support.signing_in import SignedIn, sign_in
-from vestibule.policy.document import Policy
 
 BATTERY = CHECKOUT / "tests" / "leak_battery"
 BANK, SUPERUSER = "bank", "postgres"
@@ -60,8 +58,6 @@ MASKS: Sequence[dict[str, Any]] = (
 #: A refusal tells the session's id: its random digits hit a fragment of a canary in one of 70 refusals. What has leaked
 #: leaks again in another session, so such a case is tried so many times more.
 TRIES, FRAGMENT = 3, 6
-#: Whether this version's policy knows masks: until then nothing is masked, and what proves masking is not collected.
-IS_MASKED = "masks" in {field.name for field in dataclasses.fields(Policy)}
 
 
 def policy(masks: Sequence[dict[str, Any]]) -> Change:

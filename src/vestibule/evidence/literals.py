@@ -55,20 +55,28 @@ Part = tuple[int, int, bool]
 
 @dataclass(frozen=True, slots=True)
 class MaskedText:
-    """Text as it may be stored; `lossy` when the original was not valid UTF-8."""
+    """Text as it may be stored; `lossy` when the original was not valid UTF-8, `is_cut` when it went on behind it."""
 
     text: str
     lossy: bool
+    is_cut: bool = False
 
 
 def mask_text(text: bytes, literals: Sequence[Span], understood: bool, key: bytes, key_id: str) -> MaskedText:
     """Give what may be stored of a statement's text: at most 16,384 characters, 32,768 bytes as JSON."""
     decoded, given, lossy = _decode(text, literals)
     if understood and _is_plain(decoded):
-        return MaskedText(_cut(decoded), lossy)
+        return _stored(decoded, text, lossy)
     parts = chain(_understood(decoded, given) if understood else _not_understood(decoded), _shaped(decoded))
     masked = _replace(decoded, parts, partial(storage_token, key, key_id, CLASS))
-    return MaskedText(_cut(masked), lossy)
+    return _stored(masked, text, lossy)
+
+
+def _stored(masked: str, text: bytes, lossy: bool) -> MaskedText:
+    cut = _cut(masked)
+    # Of a long text not all was looked at; `_replace` leaves out what is never stored.
+    is_cut = len(text) > SCANNED_CHARACTERS or len(masked) >= TEXT_CHARACTERS or len(cut) < len(masked)
+    return MaskedText(cut, lossy, is_cut)
 
 
 def mask_value(value: bytes | None, understood: bool, key: bytes, key_id: str) -> str | None:

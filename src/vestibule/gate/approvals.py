@@ -5,7 +5,8 @@
 2. What is compared is a commitment under the approval's own key: text, parameters, target, account, database and
    search path. A difference in a single byte is another statement.
 3. An approval is good for the policy that it was asked under, and until it expires.
-4. The permit names the record of its use, so that is durable before a byte travels.
+4. What cannot be shown whole is not put before people: nobody approves what they do not see.
+5. The permit names the record of its use, so that is durable before a byte travels.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from vestibule.model.statement import Statement, Unsupported
 _GRACE_US: Final = 5_000_000
 _AGAIN: Final = "Run it again to ask anew."
 _NOT_ASKED: Final = "Try again later, or ask the owner of the policy."
+_TOO_LONG: Final = Unsupported(
+    "54000", "vestibule: the statement needs approval, and is too long to be shown to people", "Send it in parts."
+)
 
 
 class _Stage(Enum):
@@ -64,6 +68,9 @@ class Held:
         self.approval = ApprovalId("")
         self.url = ""
         self.expires_at = Instant(0)
+        if not gate.shows_whole(statement) or "ops_more" in self._members or "parameters_more" in self._members:
+            self.effects.clear()
+            self._end(_TOO_LONG)
 
     @property
     def is_over(self) -> bool:
@@ -132,9 +139,11 @@ class Held:
         if self._stage is not _Stage.SPENDING or event.approval != self.approval:
             return
         if event.grant is None:
+            if event.refused is not None:
+                self.effects.append(Persist(self._used(event.refused, "refused")))
             self._refuse(f"vestibule: approval {self.approval} cannot be used: {event.cause}", _AGAIN)
             return
-        self.effects.append(Persist(self._used(event.grant)))
+        self.effects.append(Persist(self._used(event.grant, "spent")))
         self.decided = replace(self.decided, permit=spent_permit(self._gate.session, self.decided.number))
         self._stage = _Stage.OVER
 
@@ -242,7 +251,7 @@ class Held:
             name=name,
         )
 
-    def _used(self, grant: Grant) -> Record:
+    def _used(self, grant: Grant, result: str) -> Record:
         _, place = self._gate.admitted()
         members: dict[str, Json] = {
             "permit": str(grant.permit),
@@ -252,7 +261,7 @@ class Held:
             "bytes_mac": self._mac,
             "bind_key": self._key_id,
             "equal": True,
-            "result": "spent",
+            "result": result,
             "uses_left": grant.uses_left,
         }
         return Record(
@@ -260,7 +269,7 @@ class Held:
             members,
             session=self._gate.session,
             target=place.target.name,
-            name=spent_name(self.decided.number),
+            name=spent_name(self.decided.number) if result == "spent" else "",
         )
 
     def _withdraw(self, why: str) -> None:

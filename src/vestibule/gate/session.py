@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 
 from vestibule.evidence import commitment
 from vestibule.evidence.commitment import OutputMac, bind_key, bytes_mac, text_mac
-from vestibule.evidence.literals import mask_secrets, mask_text, mask_words
+from vestibule.evidence.literals import MaskedText, mask_secrets, mask_text, mask_words
 from vestibule.gate import records
 from vestibule.gate.gate import Gate
 from vestibule.gate.masks import Key, Loaded, key_of
@@ -304,8 +304,7 @@ class SessionGate:
         _, place = self.admitted()
         key = self.gate.storage_key
         understood = bool(statement.analyses) and all(analysis.understood for analysis in statement.analyses)
-        spans = [span for analysis in statement.analyses for span in analysis.literals]
-        text = mask_text(statement.text, spans, understood, key.key, key.id)
+        text = self._masked_text(statement)
         fingerprints = " ".join(analysis.fingerprint for analysis in statement.analyses[:16])
         return Record(
             Kind.STATEMENT_DECIDED,
@@ -334,6 +333,16 @@ class SessionGate:
             target=place.target.name,
             name=statement_name(number),
         )
+
+    def shows_whole(self, statement: Statement) -> bool:
+        """Tell whether a record holds the whole text of a statement."""
+        return not self._masked_text(statement).is_cut
+
+    def _masked_text(self, statement: Statement) -> MaskedText:
+        key = self.gate.storage_key
+        understood = bool(statement.analyses) and all(analysis.understood for analysis in statement.analyses)
+        spans = [span for analysis in statement.analyses for span in analysis.literals]
+        return mask_text(statement.text, spans, understood, key.key, key.id)
 
     def result(self) -> Result:
         """Start counting what one result discloses."""

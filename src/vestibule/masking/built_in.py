@@ -53,7 +53,7 @@ _REACHING: Final = re.compile(
     | pg_stat_get_activity | pg_stat_get_backend_activity | pg_stat_statements | pg_get_backend_memory_contexts
     | dblink\w* | postgres_fdw_\w+ | crosstab\w* | connectby | xpath_table
     | get_raw_page | page_\w+ | heap_\w+ | tuple_data_split | fsm_page_contents
-    | (bt|brin|gin|gist|hash)_\w*(page|metap|item|data|bitmap|revmap)\w*
+    | (bt|brin|gin|gist|hash)_\w*(page|metap|data|bitmap|revmap)\w*
     """,
     re.VERBOSE,
 )

@@ -77,7 +77,8 @@ class Snapshot:
     generated: tuple[tuple[int, int, str], ...] = ()
     #: Types that contain another: (container, contained).
     contains: tuple[tuple[int, int], ...] = ()
-    #: Functions, operators and types that run SQL or a procedural language, as (what, schema, name).
+    #: Functions, operators and types that run SQL or a procedural language, as (what, schema, name); and aggregates,
+    #: which may.
     coded: frozenset[tuple[str, str, str]] = frozenset()
     #: Names of constraints and unique indexes of users' relations.
     constraints: frozenset[str] = frozenset()
@@ -96,7 +97,9 @@ WITH path AS MATERIALIZED (
  FROM pg_catalog.pg_proc p
  JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
  JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
- WHERE p.oid OPERATOR(pg_catalog.>=) 16384 AND l.lanname OPERATOR(pg_catalog.<>) ALL ('{c,internal}'::pg_catalog.name[])
+ WHERE p.oid OPERATOR(pg_catalog.>=) 16384
+   AND (p.prokind OPERATOR(pg_catalog.=) 'a'
+        OR l.lanname OPERATOR(pg_catalog.<>) ALL ('{c,internal}'::pg_catalog.name[]))
 )
 SELECT 'relation', r.oid::pg_catalog.text, r.nspname::pg_catalog.text, r.relname::pg_catalog.text,
        r.relkind::pg_catalog.text,

@@ -36,7 +36,7 @@ _UNEXPECTED: Final = (AttributeError, IndexError, KeyError, RecursionError, Stop
 class Sensitive:
     """The closure of some labels under a snapshot."""
 
-    __slots__ = ("_masked", "exposed", "masks", "snapshot", "touching", "version")
+    __slots__ = ("_owners", "_sources", "exposed", "masks", "snapshot", "touching", "version")
 
     def __init__(
         self,
@@ -55,16 +55,19 @@ class Sensitive:
         #: Relations where a write may end in an error that quotes a sensitive value.
         self.exposed = frozenset(exposed)
         self.version = version
-        owners = {oid for oid, _ in masks}
-        self._masked = {oid: _source(snapshot.relations[oid], masks) for oid in owners}
+        self._owners = frozenset(oid for oid, _ in masks)
+        self._sources: dict[int, Source] = {}
 
     def is_sensitive(self, oid: int) -> bool:
         """Tell whether the relation has a sensitive column."""
-        return oid in self._masked
+        return oid in self._owners
 
     def source(self, oid: int) -> Source:
         """Give the columns of a relation, by its own name."""
-        return self._masked.get(oid) or _source(self.snapshot.relations[oid], {})
+        known = self._sources.get(oid)
+        if known is None:
+            known = self._sources[oid] = _source(self.snapshot.relations[oid], self.masks)
+        return known
 
     def spelled(self, origin: tuple[int, int]) -> str:
         """Write a column's name for people: `customers.ssn`."""

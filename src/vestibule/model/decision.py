@@ -8,7 +8,7 @@ from uuid import UUID
 
 from vestibule.model.names import Digest, GroupName, RuleName
 
-Section = Literal["access", "guardrails", "default"]
+Section = Literal["access", "guardrails", "masks", "default"]
 
 
 @dataclass(frozen=True, slots=True)

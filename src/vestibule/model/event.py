@@ -133,11 +133,15 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """The answer to `Spend`: the permit is spent, once and for good; without a `grant`, `cause` says why not."""
+    """The answer to `Spend`: the permit is spent, once and for good; without a `grant`, `cause` says why not.
+
+    `refused` is the permit that there is, and that may not be used so.
+    """
 
     approval: ApprovalId
     grant: Grant | None
     cause: str = ""
+    refused: Grant | None = None
 
 
 Approving = Sought | Asked | Answered | Spent

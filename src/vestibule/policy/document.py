@@ -164,7 +164,12 @@ def _mask(entry: schema.Mask) -> MaskEntry:
         transform=_transform(entry.transform),
         clear_for=_groups(entry.clear_for.groups if entry.clear_for else ()),
         targets=None if entry.targets is None else _selector(entry.targets),
+        unmask=None if entry.unmask is None else _unmask(entry.unmask),
     )
+
+
+def _unmask(entry: schema.Unmask) -> Approval:
+    return Approval(_groups(entry.groups), entry.quorum, entry.expires)
 
 
 def _transform(entry: schema.Keep | Literal["hide", "null"]) -> Transform:

@@ -53,6 +53,7 @@ class Engine:
         # Sessions ask for every statement, and a bank's policy has hundreds of entries.
         self._reach = lru_cache(maxsize=1024)(self._find_reach)
         self._labels = lru_cache(maxsize=1024)(self._find_labels)
+        self._lifted = lru_cache(maxsize=1024)(self._find_lifted)
 
     @property
     def digest(self) -> Digest:
@@ -96,6 +97,37 @@ class Engine:
         entries = self.masks(name)
         screen = tuple(entry.label for entry in entries if not entry.is_clear_for(groups))
         return screen, tuple(entry.label for entry in entries)
+
+    def lifted(
+        self, identity: Identity, target: Target, names: frozenset[str] = frozenset()
+    ) -> tuple[Decision, tuple[Label, ...]]:
+        """Say who must approve that one statement of `identity` sees through masks, and what is masked all the same.
+
+        `names` are those of mask entries; without any, all are meant that may be lifted.
+        """
+        return self._lifted(identity.groups, target.name, names)
+
+    def _find_lifted(
+        self, groups: frozenset[GroupName], name: TargetName, names: frozenset[str]
+    ) -> tuple[Decision, tuple[Label, ...]]:
+        entries = [entry for entry in self.masks(name) if not entry.is_clear_for(groups)]
+        lifted = [entry for entry in entries if (entry.name in names if names else entry.unmask is not None)]
+        unknown = sorted(names - {entry.name for entry in lifted})
+        if unknown or not lifted:
+            reason = f'there is no mask "{unknown[0]}" for you here' if unknown else _NEVER_LIFTED
+            return self._deny(DEFAULT, "default", reason, _LIFT), tuple(entry.label for entry in entries)
+        decision = worst([self._lift(entry) for entry in lifted])
+        left = entries if isinstance(decision, Deny) else [entry for entry in entries if entry not in lifted]
+        return decision, tuple(entry.label for entry in left)
+
+    def _lift(self, entry: MaskEntry) -> Decision:
+        approval = entry.unmask
+        if approval is None:
+            return self._deny(entry.name, "masks", f'the mask "{entry.name}" may not be lifted by approval', _LIFT)
+        rule = Rule(entry.name, "masks", self.policy.digest)
+        return Hold(
+            rule, needs(approval.groups, approval.quorum), approval.groups, approval.quorum, approval.expires_us
+        )
 
     def masks(self, name: TargetName) -> tuple[MaskEntry, ...]:
         """List the mask entries about a target; all there are about one that has left the policy."""
@@ -163,6 +195,8 @@ _REGISTER: Final = (
     "or have the owner of the policy register the function under the target's functions."
 )
 _HELD: Final = f"{_REGISTER} Or have them write a guardrail that holds it."
+_NEVER_LIFTED: Final = "no mask here may be lifted by approval"
+_LIFT: Final = "Ask the owner of the policy to write who may approve it (unmask) into the mask's entry."
 _APART: Final = "its parts need approval by different groups: send them one at a time"
 _ONE_GROUP: Final = "Or have the owner of the policy name a group that may approve all of it."
 

@@ -4,7 +4,8 @@
 2. As in SQL, a part without quotes is read in lower case, and one in quotes as it is written. Names are then compared
    with regard to case; within a part `*` stands for any characters and `?` for any one, in quotes too.
 3. What a pattern cannot say, it says too widely and never too narrowly: a dot, a quote or a bracket in a name is `?`.
-4. An entry masks a person's screen unless its `clear_for` names one of their groups. What is stored it masks always.
+4. An entry masks a person's screen unless its `clear_for` names one of their groups, or people approve of one statement
+   (`unmask`). What is stored it masks always.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from vestibule.model.names import GroupName, RuleName
 from vestibule.model.plan import Label, Transform
 from vestibule.model.target import Target
 from vestibule.policy.access import Selector
+from vestibule.policy.guardrails import Approval
 
 #: PostgreSQL cuts longer names, so a longer part would name nothing.
 _NAME_LIMIT: Final = 63
@@ -35,6 +37,7 @@ class MaskEntry:
     transform: Transform
     clear_for: frozenset[GroupName] = frozenset()
     targets: Selector | None = None
+    unmask: Approval | None = None
 
     @property
     def label(self) -> Label:

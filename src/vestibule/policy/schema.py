@@ -318,6 +318,14 @@ class Cleared(Strict):
     groups: Groups = Field(examples=["[fraud-desk]"])
 
 
+class Unmask(Strict):
+    """Who may let one statement see the columns as they are."""
+
+    groups: Groups = Field(examples=["[privacy-office]"])
+    quorum: int = Field(default=1, ge=1, le=5, examples=["1"])
+    expires: Annotated[Span, AfterValidator(_lifetime)] = Field(default="15m", validate_default=True, examples=["15m"])
+
+
 class Mask(Strict):
     """Which columns are sensitive, and what is shown of them."""
 
@@ -327,6 +335,7 @@ class Mask(Strict):
     ] = Field(examples=['["*.customers.ssn"]'])
     transform: Transform = Field(default="hide", examples=["hide", "{keep_last: 4}", "{keep_first: 6, keep_last: 4}"])
     clear_for: Cleared | None = Field(default=None, examples=["{groups: [fraud-desk]}"])
+    unmask: Unmask | None = Field(default=None, examples=["{groups: [privacy-office]}"])
     targets: Targets | None = Field(default=None, examples=_TARGETS)
 
 

@@ -119,7 +119,10 @@ class BusApprovals:
         answer = await self._bus.call("approval_spend", asked)
         grant: Json = answer.get("grant") if isinstance(answer, Mapping) else None
         if grant is None:
-            return Spent(spend.approval, None, text(mapping(answer), "refused"))
+            refused = mapping(answer)
+            permit = refused.get("permit")
+            unused = None if permit is None else grant_from_json(permit)
+            return Spent(spend.approval, None, text(refused, "refused"), unused)
         return Spent(spend.approval, grant_from_json(grant))
 
     def withdraw(self, conversation: Conversation, approval: ApprovalId, why: str) -> None:

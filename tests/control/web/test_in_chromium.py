@@ -303,6 +303,7 @@ def test_no_other_site_shows_a_page_in_a_frame(site: WebSite, browser: Chromium)
     assert "public.loans" not in "".join(each.content() for each in other.frames if each != other.main_frame)
 
 
+@pytest.mark.server
 def test_the_pictures_of_the_guide_are_made_by_their_command(tmp_path: Path) -> None:
     # A process of its own: playwright's loop is running in this one.
     subprocess.run([sys.executable, "-m", "tests.screenshots", str(tmp_path)], cwd=CHECKOUT, check=True, timeout=100)

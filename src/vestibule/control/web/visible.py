@@ -51,7 +51,8 @@ def _pieces(text: str, allowed: str) -> Iterator[Piece]:
         elif _is_unseen(character) or marks > MARKS:
             yield Piece(character, f"U+{ord(character):04X}", unicodedata.name(character, "no character"))
         elif position in strangers:
-            yield Piece(character, character, f"not the letter it may look like: {unicodedata.name(character)}")
+            name = unicodedata.name(character, f"U+{ord(character):04X}")
+            yield Piece(character, character, f"not the letter it may look like: {name}")
         else:
             yield Piece(character)
 
