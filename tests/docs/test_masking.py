@@ -13,7 +13,6 @@ from tests.support.masked import decided, form
 from vestibule.gate.masks import MAX_AGE_US
 from vestibule.masking import built_in, transforms
 from vestibule.masking.diagnostics import DETAIL
-from vestibule.masking.refusal import ELSEWHERE
 from vestibule.masking.transforms import cell
 from vestibule.model.names import SECOND
 from vestibule.model.plan import Transform
@@ -73,14 +72,6 @@ def test_a_statement_that_is_refused_for_what_it_is_is_refused_and_what_stands_b
 ) -> None:
     assert isinstance(decided(code(statement)), Unsupported)
     assert not instead or not isinstance(decided(code(instead)), Unsupported)
-
-
-def test_the_refusal_that_the_page_shows_is_the_one_that_comes() -> None:
-    refused = decided("SELECT state FROM customers WHERE ssn LIKE '078%'")
-    assert isinstance(refused, Unsupported)
-    assert f"ERROR:  {refused.message}\n" in PAGE
-    assert f"HINT:  {ELSEWHERE}\n" in PAGE
-    assert refused.hint == ELSEWHERE
 
 
 @pytest.mark.parametrize(("transform", "type_", "value", "shown"), table("`transform` | type"))
