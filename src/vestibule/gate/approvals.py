@@ -225,13 +225,14 @@ class Held:
             requested_at=now,
             expires_at=self.expires_at,
             live=self._is_live,
+            scope="statement" if self._gate.lifts(self._statement) is None else "unmask",
         )
 
     def _requested(self, request: Request, name: str) -> Record:
         members: dict[str, Json] = {
             "approval": request.approval,
             "decided": Reference(statement_name(request.number)),
-            "scope": "statement",
+            "scope": request.scope,
             "requester": records.who_json(request.requester),
             "text": request.text,
             "ops": list(request.operations),

@@ -222,8 +222,7 @@ class Answering:
 
     def _mask(self, message: pg.RowDescription, owed: Owed) -> RowMask | None:
         """Hold what the target says of its answer against what was decided; a difference ends the session."""
-        known = self._session.known
-        sensitive = known.sensitive
+        known, sensitive = self._session.known, owed.sensitive
         if sensitive is None:
             return None
         if owed.plan is None:

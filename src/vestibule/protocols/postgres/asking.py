@@ -187,6 +187,7 @@ class Asking:
             decided = self._refuse_text(message.text, resolved)
         else:
             decided = self._decided(Statement(message.text, resolved, meaning=self._texts(analyses)), ())
+        sensitive = self._understanding.sensitive(message.text)
         self._understanding.settle()
         if decided.permit is None or isinstance(analyses, Unsupported):
             session.refuse_query(session.explain(decided), decided)
@@ -195,7 +196,7 @@ class Asking:
         self._understanding.note(running, message.text, analyses)
         session.tell_target(encode(message), decided.permit)
         plans = tuple(analysis.plan for analysis in analyses)
-        owed = Owed(Answer.QUERY, session.segment, running, copies=copies(analyses), plans=plans)
+        owed = Owed(Answer.QUERY, session.segment, running, copies=copies(analyses), plans=plans, sensitive=sensitive)
         session.owe(owed)
         session.may_copy = owed if owed.copies else None
         # A Query ends what the unnamed statement meant, and the unnamed portal is the Query's own from here on.
@@ -224,10 +225,10 @@ class Asking:
             decided = self._refuse_text(message.text, resolved if isinstance(resolved, Unsupported) else TOO_MANY)
             session.refuse_extended(session.explain(decided), decided)
             return
-        operations = tuple(operation for analysis in resolved for operation in analysis.operations)
-        decision = session.gate.judge(operations)
+        statement = Statement(message.text, resolved)
+        decision = session.gate.judge_statement(statement)
         if isinstance(decision, Deny):
-            self._decide_or_refuse(Statement(message.text, resolved), ())
+            self._decide_or_refuse(statement, ())
             return
         if isinstance(decision, Hold):
             # The Bind behind it may come before a Sync, when nothing can be asked any more.
@@ -311,7 +312,7 @@ class Asking:
         """Decide the statement at the head of the line; raise `Waiting` while people decide about it."""
         session = self._session
         if session.holding is None:
-            if isinstance(session.gate.judge(statement.operations), Hold) and not self._understanding.know_path():
+            if isinstance(session.gate.judge_statement(statement), Hold) and not self._understanding.know_path():
                 return session.recorded(session.gate.refuse(statement, PATH_CHANGED, session.now))
             decided = session.decide(statement, values)
             if session.holding is None:
@@ -341,7 +342,9 @@ class Asking:
         shape.is_asked = True
         of = prepared if message.kind == "S" else None
         plans = () if prepared is None else prepared.plans
-        session.owe(Owed(Answer.DESCRIBE, session.segment, prepared=of, shape=shape, plans=plans))
+        sensitive = None if prepared is None else prepared.sensitive
+        owed = Owed(Answer.DESCRIBE, session.segment, prepared=of, shape=shape, plans=plans, sensitive=sensitive)
+        session.owe(owed)
         self._forward(message)
 
     def _execute(self, message: pg.Execute) -> None:
@@ -383,7 +386,14 @@ class Asking:
         if not portal.shape.is_asked:
             portal.shape.is_asked = True
             plans = portal.prepared.plans
-            owed = Owed(Answer.DESCRIBE, self._session.segment, shape=portal.shape, is_visible=False, plans=plans)
+            owed = Owed(
+                Answer.DESCRIBE,
+                self._session.segment,
+                shape=portal.shape,
+                is_visible=False,
+                plans=plans,
+                sensitive=portal.prepared.sensitive,
+            )
             self._session.owe(owed)
             self._forward(pg.Describe("P", name))
 
