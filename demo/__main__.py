@@ -68,6 +68,8 @@ As {ENGINEER}, an engineer:
     SELECT name, ssn, email FROM customers LIMIT 5;   -- masked
     SELECT name FROM customers ORDER BY ssn;          -- refused, and why
     DELETE FROM loans WHERE id = 3;                   -- waits for a manager
+    /* vestibule: unmask ssn */ SELECT ssn FROM customers LIMIT 1;
+                                                      -- waits too, and sees
 
 As {MANAGER}, a manager, while that waits:
   {gateway.public_url}/approvals                    (in a browser)

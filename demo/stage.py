@@ -39,7 +39,12 @@ DELETING: Final[dict[str, Any]] = {
     "expires": "15m",
 }
 MASKS: Final[list[dict[str, Any]]] = [
-    {"name": "ssn", "columns": ["*.customers.ssn"], "transform": {"keep_last": 4}},
+    {
+        "name": "ssn",
+        "columns": ["*.customers.ssn"],
+        "transform": {"keep_last": 4},
+        "unmask": {"groups": ["dba-managers"]},
+    },
     {"name": "card", "columns": ["*.cards.pan"], "transform": {"keep_last": 4}},
     {"name": "contact", "columns": ["*.customers.email"], "transform": "hide"},
 ]

@@ -11,10 +11,12 @@ import yaml
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from demo.steps import STEPS
 from tests.support.masked import decided
 from vestibule.cli.commands import COMMANDS
 from vestibule.cli.root import build
 from vestibule.evidence.verify import RESIDUAL
+from vestibule.gate.unmasking import unmasking
 from vestibule.model import wording
 from vestibule.model.statement import Unsupported
 from vestibule.policy.document import load
@@ -104,6 +106,18 @@ def test_the_files_that_the_page_on_one_statement_names_stand_in_every_layer_it_
         "evidence",
     }
     assert passed <= {name.partition("/")[0] for name in re.findall(r"`([a-z_/]+\.py)`", page)}
+
+
+def test_the_steps_of_the_demo_that_the_page_on_one_statement_names_are_there() -> None:
+    page = (CHECKOUT / "docs" / "guide" / "one-statement.md").read_text()
+    named = re.findall(r'"([A-Z][^"]+)"', page.partition("```")[0])
+    assert named
+    assert set(named) <= {step.title for step in STEPS}
+
+
+def test_the_comment_that_the_page_on_masks_shows_asks_to_see_through_one() -> None:
+    [text] = blocks(CHECKOUT / "docs" / "reference" / "masking.md", "sql")
+    assert unmasking(text.encode()) == {"ssn"}
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/reference/masking.md"])
