@@ -422,6 +422,7 @@ class SessionGate:
             (commitment.ACCOUNT, place.target.credential.username.encode()),
             (commitment.DATABASE, place.database.encode()),
             (commitment.PINNED, place.search_path.encode()),
+            *([(commitment.CATALOG, statement.catalog.encode())] if statement.catalog else []),
             (commitment.TEXT, statement.text),
             *((commitment.MEANING, text) for text in statement.meaning),
             *(commitment.parameter_field(parameter.value) for parameter in statement.parameters),

@@ -174,10 +174,12 @@ class Answering:
         match learning.take(message):
             case Learned() as learned:
                 session.owed.popleft()
-                session.known.learn(replace(learned, catalog=session.reader.shared(learned.catalog)))
+                session.known.learn(replace(learned, catalog=session.reader.shared(learned.catalog)), session.now)
+                session.holding.check()
             case Surveyed() as surveyed:
                 session.owed.popleft()
                 self._survey(surveyed)
+                session.holding.check()
         return True
 
     def _survey(self, surveyed: Surveyed) -> None:

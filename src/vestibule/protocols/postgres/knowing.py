@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Final
 
 from vestibule.analysis.sql.catalog import Catalog
@@ -20,11 +21,13 @@ from vestibule.gate.session import SessionGate
 from vestibule.gate.unmasking import unmasking
 from vestibule.masking.catalog import Snapshot, snapshot
 from vestibule.masking.scene import Scene, Temporary
-from vestibule.model.names import Instant
+from vestibule.model.names import SECOND, Instant
 from vestibule.model.plan import Label
 from vestibule.protocols.postgres.learning import Learned, Surveyed
 
 _NOTHING: Final[Snapshot] = snapshot(())
+#: How long what the target has said of itself counts as its present state.
+CURRENT: Final = 2 * SECOND
 #: Sets of masks that one session may ask to see through before they are made anew.
 _READINGS: Final = 16
 
@@ -50,6 +53,7 @@ class Knowing:
         self._loaded: Loaded | None = None
         self._knowledge: dict[frozenset[str] | None, Knowledge] = {}
         self._labels = gate.labels()
+        self._learned_at = Instant(0)
 
     @property
     def is_masked(self) -> bool:
@@ -70,8 +74,19 @@ class Knowing:
             self._forget()
         return loaded is None
 
-    def learn(self, learned: Learned) -> None:
+    def is_current(self, now: Instant) -> bool:
+        """Whether the target has just been asked: what people approve rests on what its names mean then."""
+        return now - self._learned_at < CURRENT
+
+    @property
+    def meaning(self) -> str:
+        """Name by one digest what the target's own names mean, as far as it was asked."""
+        survey = "" if self._loaded is None else self._loaded.snapshot.version
+        return sha256(f"{self.catalog.version}/{survey}".encode()).hexdigest()
+
+    def learn(self, learned: Learned, now: Instant) -> None:
         """Take what the target says of itself and of the session."""
+        self._learned_at = now
         self.catalog, self.temporaries = learned.catalog, learned.temporaries
         self._gate.note_search_path(learned.search_path)
         self._forget()

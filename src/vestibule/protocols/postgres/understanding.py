@@ -234,9 +234,13 @@ class Understanding:
             self._learn()
         return True
 
-    def know_path(self) -> bool:
-        """The same for the search path, which is part of what people approve."""
-        return not self._session.known.is_own_stale or self._learn()
+    def know_present(self) -> bool:
+        """Ask what people are to approve rests on, and wait; False if the session has changed it and nobody can ask."""
+        known = self._session.known
+        if known.is_current(self._session.now) and not known.is_own_stale:
+            return True
+        # Behind a Parse nobody can ask before the Sync; what was known then is as good as present.
+        return self._learn() or not known.is_own_stale
 
     def _learn(self) -> bool:
         session = self._session
