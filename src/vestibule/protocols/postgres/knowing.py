@@ -4,7 +4,8 @@
    when the session begins, and again before the next statement once the session may have changed them.
 2. Where columns are masked, a snapshot of all relations is asked too: when the one that the process has is too old,
    and when a statement or an answer names what it does not know.
-3. Texts are read by all of this together (`knowledge`), under one version. Before there is a snapshot no relation is
+3. Temporary relations hold what could be seen when they were made: they are closed when more is masked.
+4. Texts are read by all of this together (`knowledge`), under one version. Before there is a snapshot no relation is
    known, so that none can be read.
 """
 
@@ -21,6 +22,7 @@ from vestibule.masking.catalog import Snapshot, snapshot
 from vestibule.masking.scene import Scene, Temporary
 from vestibule.masking.sensitive import Sensitive
 from vestibule.model.names import Instant
+from vestibule.model.plan import Label
 from vestibule.protocols.postgres.learning import Learned, Surveyed
 
 _NOTHING: Final[Snapshot] = snapshot(())
@@ -47,34 +49,48 @@ class Knowing:
         self._loaded: Loaded | None = None
         self._knowledge: Knowledge | None = None
         self._labels = gate.labels()
+        #: The numbers of temporary relations that were made when other columns were masked; whether there are more.
+        self._closed: frozenset[int] = frozenset()
+        self._is_closing = False
 
     @property
     def is_masked(self) -> bool:
         """Whether any column is masked for this identity here."""
-        return bool(self._gate.labels())
+        return bool(self.labels)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether what texts are read by may have changed since the target was asked."""
+        return self.is_catalog_stale or (self.is_masked and self.is_own_stale)
 
     def must_ask(self) -> bool:
         """Whether texts cannot be read rightly before the target has been asked again."""
-        return self.is_catalog_stale or (self.is_masked and (self.is_own_stale or self._is_lacking or not self._loaded))
+        return self.is_stale or (self.is_masked and (self._is_lacking or not self._loaded))
 
     def must_survey(self, now: Instant) -> bool:
         """Whether a new snapshot is due; one that another session has loaded will do."""
         if not self.is_masked or self._is_fresh:
             return False
-        loaded = None if self._is_lacking else self._gate.loaded(now)
-        if loaded is not None and loaded is not self._loaded:
-            self._loaded, self._knowledge = loaded, None
-        return loaded is None
+        if self._is_lacking:
+            return True
+        shared = self._gate.loaded(now)
+        if shared is not None and (self._loaded is None or shared.at > self._loaded.at):
+            self._loaded, self._knowledge = shared, None
+        return self._loaded is None or not self._loaded.is_good(now)
 
     def learn(self, learned: Learned) -> None:
         """Take what the target says of itself and of the session."""
         self.catalog, self.temporaries = learned.catalog, learned.temporaries
+        # Nothing runs while the target is asked, so all of these are from before.
+        self._note_labels()
+        if self._is_closing:
+            self._closed, self._is_closing = self._closed.union(self.temporaries.values()), False
         self._gate.note_search_path(learned.search_path)
         self._knowledge = None
 
     def survey(self, surveyed: Surveyed, now: Instant) -> None:
         """Take a snapshot; a `ValueError` if it cannot be one."""
-        self._loaded = self._gate.keep_snapshot(surveyed.rows, now)
+        self._loaded = self._gate.keep_snapshot(surveyed.rows, now, is_shared=surveyed.is_of_now)
         self._is_lacking, self._is_fresh = False, True
         self._knowledge = None
 
@@ -89,15 +105,23 @@ class Knowing:
             self._is_fresh, self._knowledge = False, None
 
     @property
-    def sensitive(self) -> Sensitive | None:
-        """What is sensitive for this identity; None where nothing is masked."""
+    def labels(self) -> tuple[Label, ...]:
+        """What masks the answers of now."""
+        return self._gate.labels()
+
+    def sensitive(self, labels: tuple[Label, ...]) -> Sensitive | None:
+        """Say what is sensitive under the masks that a statement was decided by; None where nothing was masked."""
+        if not labels:
+            return None
         scene = self.knowledge.scene
-        return None if scene is None else scene.sensitive
+        if scene is not None and labels is self._labels:
+            return scene.sensitive
+        return self._gate.close_masks(self._snapshot, labels)
 
     @property
     def temporary_numbers(self) -> frozenset[int]:
-        """The numbers of the session's own temporary relations."""
-        return frozenset(self.temporaries.values())
+        """The numbers of the session's own temporary relations that hold nothing that is masked."""
+        return frozenset(self.temporaries.values()) - self._closed
 
     @property
     def constraints(self) -> frozenset[str]:
@@ -107,17 +131,29 @@ class Knowing:
     @property
     def knowledge(self) -> Knowledge:
         """Everything that a text is read by."""
-        labels = self._gate.labels()
-        if self._knowledge is None or labels is not self._labels:
-            self._labels = labels
-            self._knowledge = Knowledge(self.catalog, self._scene() if labels else None)
+        self._note_labels()
+        if self._knowledge is None:
+            self._knowledge = Knowledge(self.catalog, self._scene(self._labels) if self._labels else None)
         return self._knowledge
 
-    def _scene(self) -> Scene:
-        known = _NOTHING if self._loaded is None else self._loaded.snapshot
+    def _note_labels(self) -> None:
+        """Close what was made when other columns were masked: it holds what may be masked now."""
+        labels = self.labels
+        if labels is self._labels:
+            return
+        if not set(labels) <= set(self._labels):
+            self._closed = self._closed.union(self.temporaries.values())
+            self._is_closing = self.is_own_stale
+        self._labels, self._knowledge = labels, None
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        return _NOTHING if self._loaded is None else self._loaded.snapshot
+
+    def _scene(self, labels: tuple[Label, ...]) -> Scene:
         return Scene(
-            sensitive=self._gate.close_masks(known),
+            sensitive=self._gate.close_masks(self._snapshot, labels),
             search_path=schemas(self._gate.search_path) or (),
-            temporaries={name: Temporary() for name in self.temporaries},
+            temporaries={name: Temporary(is_closed=oid in self._closed) for name, oid in self.temporaries.items()},
             is_fresh=self._is_fresh,
         )
