@@ -57,7 +57,7 @@ class Knowledge:
         parts = [self.catalog.version]
         if self.scene is not None:
             scene = self.scene
-            names = sorted(scene.temporaries)
+            names = sorted((name, made.is_closed) for name, made in scene.temporaries.items())
             parts += [scene.sensitive.version, repr(scene.search_path), repr(names), str(scene.is_fresh)]
         object.__setattr__(self, "version", "/".join(parts))
 
