@@ -24,6 +24,7 @@ class Kind(StrEnum):
     IDENTITY_EVENT = "IdentityEvent"
     STATEMENT_DECIDED = "StatementDecided"
     STATEMENT_FINISHED = "StatementFinished"
+    CHUNK_SEALED = "ChunkSealed"
     POLICY_APPLIED = "PolicyApplied"
     EVIDENCE_VIEWED = "EvidenceViewed"
     NODE_STARTED = "NodeStarted"
@@ -43,6 +44,7 @@ WEIGHT: Mapping[Kind, Weight] = {
     Kind.IDENTITY_EVENT: "O",
     Kind.STATEMENT_DECIDED: "D",
     Kind.STATEMENT_FINISHED: "O",
+    Kind.CHUNK_SEALED: "O",
     Kind.POLICY_APPLIED: "D",
     Kind.EVIDENCE_VIEWED: "D",
     Kind.NODE_STARTED: "D",
