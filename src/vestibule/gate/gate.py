@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from vestibule.gate.kept import Recording
 from vestibule.model.decision import Decision
 from vestibule.model.identity import Identity
 from vestibule.model.names import Digest, TargetName
@@ -28,6 +29,8 @@ class Gate:
         """Start with the policy of `engine`."""
         self._engine = engine
         self.storage_key = storage_key
+        #: Of which targets results are recorded; of none unless the application says so.
+        self.recording = Recording()
 
     @property
     def policy(self) -> Digest:

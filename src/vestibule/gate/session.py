@@ -18,6 +18,7 @@ from vestibule.evidence.commitment import OutputMac, bind_key, bytes_mac, text_m
 from vestibule.evidence.literals import mask_secrets, mask_text, mask_words
 from vestibule.gate import records
 from vestibule.gate.gate import Gate
+from vestibule.gate.kept import Kept
 from vestibule.gate.permit import ACCESS, OPENED, access_permit, statement_name, statement_permit
 from vestibule.model.decision import Allow, Decision, Deny, Permit, Rule
 from vestibule.model.event import Admission, Dialed, Tls
@@ -72,6 +73,8 @@ class Result:
     columns: tuple[str, ...] = ()
     rows: int = 0
     sent: int = 0
+    #: What of it is recorded; None where its counts and its commitment alone are.
+    kept: Kept | None = None
 
     def disclose(self, data: bytes, rows: int) -> None:
         """Count and commit to bytes that the client is sent."""
@@ -127,6 +130,8 @@ class SessionGate:
     counts: Counts = field(default_factory=Counts)
     identity: Identity | None = None
     place: Place | None = None
+    #: Whether what the client is shown is recorded, or only counted and committed to.
+    records_results: bool = False
     _key: bytes = field(default=b"", repr=False)
     _key_id: str = ""
     _opened_at: Instant = field(default_factory=lambda: Instant(0))
@@ -158,6 +163,7 @@ class SessionGate:
         identity = admission.identity
         self.identity = identity
         self.place = Place(self.protocol, target, database, ", ".join(target.search_path))
+        self.records_results = self.gate.recording.records(target)
         self._key, self._key_id = bind_key(admission.data_key), admission.data_key_id
         record = Record(
             Kind.ACCESS_DECIDED,
@@ -226,7 +232,11 @@ class SessionGate:
                     "policy": self.gate.policy,
                     "mode": "interactive",
                     "release": "journal",
-                    "recording": {"terminal": False, "results": "digest", "input": "off"},
+                    "recording": {
+                        "terminal": False,
+                        "results": "masked" if self.records_results else "digest",
+                        "input": "off",
+                    },
                     "privileged": self._is_privileged(),
                     "vendor": False,
                     "data_key": self._key_id,
@@ -359,7 +369,7 @@ class SessionGate:
 
     def result(self) -> Result:
         """Start counting what one result discloses."""
-        return Result(OutputMac(self._key))
+        return Result(OutputMac(self._key), kept=Kept(self.gate.recording) if self.records_results else None)
 
     def finished(self, decided: Decided, end: Finished, now: Instant) -> Record:
         """Record how a statement ended, once."""
@@ -435,9 +445,13 @@ class SessionGate:
 
 
 def _result_json(result: Result) -> Json:
-    return {
+    members: dict[str, Json] = {
         "rows": result.rows,
         "bytes": result.sent,
         "disclosed_mac": result.mac.hexdigest(),
         "recorded": "digest",
     }
+    if result.kept is not None:
+        members["recorded"] = "truncated" if result.kept.is_truncated else "full"
+        members["recorded_rows"] = result.kept.rows
+    return members

@@ -4,10 +4,12 @@
    or lies.
 2. Rows belong to the statement whose Execute or Query is at the head, and are judged by that one's description.
 3. Notices, parameter changes and notifications may come at any point.
+4. Where the session is recorded, what the client is shown of a statement is kept before it is sent.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from vestibule.model.errors import TargetProtocolError
@@ -105,7 +107,23 @@ class Answering:
             running.result = self._session.gate.result()
         running.result.disclose(data, rows)
         running.bytes_from_target += len(data)
+        self._keep(running, data, rows)
         self._session.tell_client(data)
+
+    def _keep(self, running: Running, data: bytes, rows: int = 0) -> None:
+        """Record bytes of a result that the client is sent, as far as results are recorded."""
+        session, kept = self._session, None if running.result is None else running.result.kept
+        if kept is not None and kept.take(len(data), rows, session.is_mid_message):
+            session.keep(running, data, self._head_of(running), session.is_mid_message)
+
+    def _head_of(self, running: Running) -> bytes:
+        """Give the description of the rows that a statement returns now, in the formats that the client chose."""
+        shape = self._session.owed[0].shape
+        if running.is_copying_out or shape is None:
+            return b""
+        if running.head is None:
+            running.head = encode(pg.RowDescription(_formatted(shape.fields, running.formats)))
+        return running.head
 
     # --- messages ----------------------------------------------------------------------------------------------------
 
@@ -167,6 +185,8 @@ class Answering:
             owed.change.settle()
         if owed.closing is not None:
             session.complete(owed.closing, "ok")
+        if isinstance(message, pg.PortalSuspended) and owed.running is not None:
+            session.keep(owed.running, encode(message))
         self._pass(message, owed)
 
     def _parameters(self, message: pg.ParameterDescription) -> None:
@@ -179,12 +199,13 @@ class Answering:
     def _row_description(self, message: pg.RowDescription) -> None:
         owed = self._head(type(message))
         if owed.answer is Answer.QUERY:
-            owed.shape = Shape(True, len(message.fields))
-            self._running().result = self._session.gate.result()
+            owed.shape = Shape(True, len(message.fields), message.fields)
+            running = self._running()
+            running.result, running.head = self._session.gate.result(), None
         else:
             self._pop(Answer.DESCRIBE, message)
             if owed.shape is not None:
-                owed.shape.columns = len(message.fields)
+                owed.shape.columns, owed.shape.fields = len(message.fields), message.fields
         self._pass(message, owed)
 
     def _command_complete(self, message: pg.CommandComplete | pg.EmptyQueryResponse) -> None:
@@ -193,6 +214,7 @@ class Answering:
         running = self._running()
         streamed = 0 if running.result is None else running.result.rows
         self._close_result(running)
+        session.keep(running, encode(message))
         if isinstance(message, pg.CommandComplete):
             # The tag of a portal's last batch counts that batch alone.
             running.rows += max(streamed, _rows_of(message.tag))
@@ -247,6 +269,7 @@ class Answering:
         owed = self._head(type(message))
         running = self._running()
         running.result, running.is_copying_out = self._session.gate.result(), True
+        self._session.keep(running, encode(message))
         self._pass(message, owed)
 
     def _lift_copy(self, owed: Owed) -> None:
@@ -304,7 +327,13 @@ class Answering:
         owed.shape = None if owed.answer is Answer.QUERY else owed.shape
         if owed.running is not None:
             self._close_result(owed.running)
+            self._session.keep(owed.running, self._shown_error(error))
             self._session.complete(owed.running, "cancelled" if error[0] == "57014" else "error", error)
+
+    def _shown_error(self, error: tuple[str, str]) -> bytes:
+        """Write what is recorded of an error: without detail and hint, and masked, for servers quote values."""
+        code, words = error
+        return encode(pg.ErrorResponse((("S", "ERROR"), ("C", code), ("M", self._session.gate.masked(words)))))
 
     def _skip_to_sync(self) -> None:
         """The target answers nothing more up to the next Sync; if none has been sent, the client's own is awaited."""
@@ -391,6 +420,17 @@ class Answering:
 
 def _is_fatal(message: pg.ErrorResponse) -> bool:
     return (message.text("V") or message.text("S")) in ("FATAL", "PANIC")
+
+
+def _formatted(fields: tuple[pg.Field, ...], formats: tuple[int, ...] | None) -> tuple[pg.Field, ...]:
+    """Give columns the formats of a Bind; the description of a portal has them already."""
+    if not formats or any(field.format for field in fields):
+        return fields
+    one = formats[0]
+    return tuple(
+        replace(field, format=one if len(formats) == 1 else formats[at] if at < len(formats) else 0)
+        for at, field in enumerate(fields)
+    )
 
 
 def _rows_of(tag: str) -> int:

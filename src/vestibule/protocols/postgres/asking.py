@@ -239,7 +239,7 @@ class Asking:
         decided = self._decide_bound(prepared, message)
         if decided is None or decided.permit is None:
             return
-        running = Running(decided)
+        running = Running(decided, formats=message.result_formats)
         shape = prepared.shape if prepared.shape.is_asked else Shape()
         meaning = self._understanding.meaning(prepared.analyses)
         portal = Portal(prepared, message, running, shape, session.gate.gate.policy, meaning)

@@ -37,6 +37,7 @@ class Shape:
 
     is_asked: bool = False
     columns: int | None = None
+    fields: tuple[pg.Field, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -92,6 +93,10 @@ class Running:
     outcome: Outcome | None = None
     forwarded: bool = True
     is_copying_out: bool = False
+    #: The formats that the client chose for its columns; None where the target's description has them.
+    formats: tuple[int, ...] | None = None
+    #: The description of its rows as they are recorded, made with the first of them.
+    head: bytes | None = None
     error: tuple[str, str] = ("", "")
     is_finished: bool = False
 
