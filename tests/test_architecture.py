@@ -89,6 +89,8 @@ FORBIDDEN_WORDS = ("tamper-proof", "tamperproof", "FFIEC-compliant", "FFIEC requ
 #: In pages for people; in code it is Python's own word.
 FORBIDDEN_IN_PAGES = (*FORBIDDEN_WORDS, "immutable")
 LONGEST = 500
+#: The verifier is one file, so that an auditor can take it along.
+LONGEST_ALONE = 620
 
 #: The conformance cases that this version promises.
 CASES = [
@@ -271,7 +273,8 @@ def test_every_promised_case_has_a_test_that_carries_its_id(case: str) -> None:
 def test_no_file_is_longer_than_one_reads_in_a_sitting(folder: str) -> None:
     sizes = {path: path.read_text().count("\n") for path in (ROOT / folder).rglob("*.py")}
 
-    assert {path.relative_to(ROOT).as_posix(): size for path, size in sizes.items() if size > LONGEST} == {}
+    limits = {path: LONGEST_ALONE if path == SOURCE / STANDALONE else LONGEST for path in sizes}
+    assert {path.relative_to(ROOT).as_posix(): size for path, size in sizes.items() if size > limits[path]} == {}
 
 
 def texts() -> list[str]:

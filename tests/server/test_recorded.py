@@ -12,9 +12,15 @@ from vestibule.gate.permit import OPENED
 from vestibule.model.effect import Close, Effect, Keep, Persist, Send
 from vestibule.model.event import Admission, Event, Side, Told
 from vestibule.model.record import Kind, Record, Reference
-from vestibule.server import recording
+from vestibule.server import driver, recording
 
 pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture(autouse=True)
+def _short_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients of these tests do not hang up."""
+    monkeypatch.setattr(driver, "DRAIN_SECONDS", 0.3)
 
 
 def closed(scene: Scene) -> Record:
