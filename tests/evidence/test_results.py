@@ -67,9 +67,9 @@ def test_statements_that_take_turns_do_not_mix() -> None:
 
 
 def test_a_copy_is_a_table_of_one_column() -> None:
-    copied = [encode(pg.CopyOutResponse(0, (0,))), encode(pg.CopyData(b"1\tone\n")), encode(pg.CopyDone())]
+    head = encode(pg.CopyOutResponse(0, (0,)))
 
-    found = read((Part.FRAMES, b"".join(copied)))
+    found = read((Part.HEAD, head), (Part.FRAMES, encode(pg.CopyData(b"1\tone\n")) + encode(pg.CopyDone())))
 
     assert found == [Described(1, 0, (Column("COPY"),)), Row(1, 0, ("1\tone",))]
 
@@ -111,3 +111,19 @@ def test_frames_that_cannot_be_read_are_a_defined_error(events) -> None:
 def test_any_bytes_give_items_or_a_defined_error(events) -> None:
     with suppress(EvidenceFormatError):
         read((Part.HEAD, HEAD), *events)
+
+
+def test_the_columns_of_a_result_are_known_while_it_goes_on() -> None:
+    results = Results()
+    assert results.columns(1) == ()
+    read((Part.HEAD, HEAD), results=results)
+    assert results.columns(1) == COLUMNS
+
+
+def test_a_second_result_with_the_same_description_is_described_again_with_its_first_row() -> None:
+    found = read((Part.HEAD, HEAD), (Part.FRAMES, ROWS[0] + DONE), (Part.FRAMES, ROWS[1] + DONE))
+
+    assert found == [
+        Described(1, 0, COLUMNS), READ[0], Ended(1, 0, "SELECT 3"),
+        Described(1, 0, COLUMNS), READ[1], Ended(1, 0, "SELECT 3"),
+    ]  # fmt: skip

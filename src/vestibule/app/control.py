@@ -34,6 +34,7 @@ from vestibule.control.integrator import Settings as LogSettings
 from vestibule.control.leftovers import Leftovers
 from vestibule.control.policy import PolicyKeeper
 from vestibule.control.recovery import Recovered, Recovery
+from vestibule.control.replaying import Replayer
 from vestibule.control.signer import FileSigner
 from vestibule.control.viewing import Viewing
 from vestibule.control.web import Web
@@ -241,6 +242,7 @@ class ControlProcess:
                     Viewing(self._persist, StorageKey(self._storage_key_id, self._storage_key)),
                     lambda who: self._policy_engine.roles_of(who),
                     self._kill,
+                    Replayer(ReplayIndex(self._engine), self._objects, self._keys, self._settings.data / "spool"),
                 ),
                 Targets(
                     lambda who: self._policy_engine.targets_of(who), self._settings.listeners.postgres.address.port

@@ -3,7 +3,7 @@
 1. What is read are the events of a recording, which hold PostgreSQL's frames as they were sent.
 2. Reading may begin at any chunk: each begins with the description of its rows.
 3. A row that was cut off (the recording was, or it was longer than is kept) is left out; what is behind it stands.
-4. What is held is one frame at most.
+4. Of each statement are held its columns and one frame at most.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ class _Open:
 
     columns: tuple[Column, ...] = ()
     head: bytes = b""
+    has_ended: bool = False
     unread: bytearray = field(default_factory=bytearray)
 
 
@@ -88,9 +89,9 @@ class Results:
         result = self._of(event.statement)
         if event.part is Part.HEAD:
             # At the beginning of a chunk the same description only goes on.
-            if event.data != result.head:
-                result.head = event.data
-                result.columns = _columns(event.data[_FRONT:])
+            if event.data != result.head or result.has_ended:
+                result.head, result.has_ended = event.data, False
+                result.columns = _COPY if event.data[:1] == b"H" else _columns(event.data[_FRONT:])
                 yield Described(event.statement, event.offset_us, result.columns)
             return
         if event.part is Part.FRAMES:
@@ -99,6 +100,11 @@ class Results:
             return  # the beginning of this frame is not here
         result.unread += event.data
         yield from self._frames(event, result)
+
+    def columns(self, statement: int) -> tuple[Column, ...]:
+        """Give the columns by which rows of a statement are read now."""
+        known = self._open.get(statement)
+        return () if known is None else known.columns
 
     def _of(self, statement: int) -> _Open:
         if statement not in self._open and len(self._open) >= OPEN_LIMIT:
@@ -123,24 +129,21 @@ class Results:
     def _frame(self, event: Event, result: _Open, tag: bytes, body: bytes) -> Iterator[Item]:
         number, at = event.statement, event.offset_us
         match tag:
-            case b"D":
-                yield Row(number, at, _cells(body, result.columns))
-            case b"d":
-                yield Row(number, at, (body.decode(errors="replace").removesuffix("\n"),))
-            case b"H":
-                result.columns, result.head = _COPY, b""
-                yield Described(number, at, _COPY)
+            case b"D" | b"d":
+                if result.has_ended:
+                    # Another result, whose description is the same.
+                    result.has_ended = False
+                    yield Described(number, at, result.columns)
+                yield Row(number, at, _cells(body, result.columns) if tag == b"D" else (_line(body),))
             case b"C":
-                self._open.pop(number, None)
                 yield Ended(number, at, tag=_string(body))
             case b"E":
-                self._open.pop(number, None)
                 yield Ended(number, at, error=_error(body))
             case b"I" | b"s":
-                self._open.pop(number, None)
                 yield Ended(number, at)
             case _:
-                pass
+                return
+        result.has_ended = tag not in (b"D", b"d")
 
 
 def _columns(body: bytes) -> tuple[Column, ...]:
@@ -178,6 +181,10 @@ def _cells(body: bytes, columns: tuple[Column, ...]) -> tuple[Cell, ...]:
 def _error(body: bytes) -> str:
     fields = {part[:1]: part[1:].decode(errors="replace") for part in body.split(b"\x00") if part}
     return f"{fields.get(b'C', '')} {fields.get(b'M', '')}".strip()
+
+
+def _line(body: bytes) -> str:
+    return body.decode(errors="replace").removesuffix("\n")
 
 
 def _string(body: bytes) -> str:

@@ -119,10 +119,9 @@ class Answering:
     def _head_of(self, running: Running) -> bytes:
         """Give the description of the rows that a statement returns now, in the formats that the client chose."""
         shape = self._session.owed[0].shape
-        if running.is_copying_out or shape is None:
-            return b""
         if running.head is None:
-            running.head = encode(pg.RowDescription(_formatted(shape.fields, running.formats)))
+            fields = () if shape is None else _formatted(shape.fields, running.formats)
+            running.head = encode(pg.RowDescription(fields))
         return running.head
 
     # --- messages ----------------------------------------------------------------------------------------------------
@@ -269,7 +268,7 @@ class Answering:
         owed = self._head(type(message))
         running = self._running()
         running.result, running.is_copying_out = self._session.gate.result(), True
-        self._session.keep(running, encode(message))
+        running.head = encode(message)
         self._pass(message, owed)
 
     def _lift_copy(self, owed: Owed) -> None:
