@@ -199,14 +199,14 @@ async def test_the_spool_is_empty_once_the_records_are_durable_and_not_before(ma
 # --- pressure and faults ---------------------------------------------------------------------------------------------
 
 
-async def test_a_spool_that_hangs_holds_the_session_up_with_a_mebibyte(make_studio: MakeStudio) -> None:
+async def test_a_spool_that_hangs_holds_the_session_up_with_what_one_write_takes(make_studio: MakeStudio) -> None:
     disk = SwitchedDisk()
     studio = make_studio(disk=disk)
     disk.going.clear()
     kept = 0
     while not studio.recording.is_full:
-        studio.keep(b"x" * 64 * 1024)
-        kept += 64 * 1024
+        studio.keep(b"x" * 4 * 1024)
+        kept += 4 * 1024
         await asyncio.sleep(0)
     assert kept <= QUEUE_BYTES
     disk.going.set()

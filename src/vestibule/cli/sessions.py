@@ -192,7 +192,7 @@ def _print_table(console: Console, table: Row) -> None:
     drawn = rendered(table, _shown)
     if drawn is not None:
         console.print(f"[dim]{_clock(table['at_us'])}  {title(table)}[/dim]")
-        console.print(Padding(drawn, (0, 0, 0, 14)))
+        console.print(Padding(drawn, (0, 0, 0, 14), expand=False))
 
 
 def _print_json(events: Sequence[Moment], tables: Tables) -> None:
