@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from tests.support.doors import eventually
 from tests.support.recordings import KEY, SESSION, Studio
+from tests.support.small_disk import fill, small_disk
 from vestibule.evidence.recording import Part
 from vestibule.evidence.spool import decode_frames
 from vestibule.model.record import Kind
@@ -318,3 +319,21 @@ async def test_two_hundred_sessions_at_once_lose_nothing_and_stay_bounded(make_s
     assert {ending.is_complete for ending in endings} == {True}
     assert len(studio.shown(sessions[7])) == 8 * 32 * 1024
     assert studio.recorder.spool_bytes == 0
+
+
+async def test_a_full_disk_stops_output_and_what_was_shown_is_recorded_when_there_is_room(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 1024 * 1024) as disk:
+        studio = Studio(disk)
+        studio.keep(b"first")
+        await eventually(lambda: studio.parts())
+        ballast = fill(disk)
+        for number in range(8):
+            studio.keep(b"%d" % number * 16 * 1024)
+        await eventually(lambda: studio.recording.is_full and studio.recorder._troubled)
+        ballast.unlink()
+        await eventually(lambda: not studio.recording.is_full)
+        ending = await studio.finish()
+
+        assert ending.is_complete
+        assert studio.shown() == b"first" + b"".join(b"%d" % number * 16 * 1024 for number in range(8))
+        studio.close()

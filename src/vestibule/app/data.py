@@ -109,7 +109,11 @@ class DataProcess:
         self._around = Surroundings(gate, self._analyst, self._salted, self._settings.limits.bind_bytes)
 
     def records_results(self, target: Target) -> bool:
-        """Tell whether what a target's clients are shown is recorded: not before it can be masked."""
+        """Tell whether what a target's clients are shown is recorded: never before it is masked."""
+        return self._settings.recording.results == "masked" and self.masks_results(target)
+
+    def masks_results(self, target: Target) -> bool:
+        """Tell whether a target's results pass the storage mask: of none yet, so none is recorded."""
         return False
 
     def make_relay(self, conversation: Conversation) -> PostgresRelay:
