@@ -337,3 +337,15 @@ async def test_a_full_disk_stops_output_and_what_was_shown_is_recorded_when_ther
         assert ending.is_complete
         assert studio.shown() == b"first" + b"".join(b"%d" % number * 16 * 1024 for number in range(8))
         studio.close()
+
+
+async def test_a_session_that_ends_after_the_process_has_stopped_recording_is_not_complete(
+    make_studio: MakeStudio,
+) -> None:
+    studio = make_studio()
+    studio.keep(b"rows")
+    await eventually(lambda: studio.parts())
+    await asyncio.sleep(0.05)
+    studio.recording.stop()
+
+    assert await studio.finish() == Ending(1, False)

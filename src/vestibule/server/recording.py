@@ -151,6 +151,9 @@ class Recording:
 
     def finish(self, ended: Callable[[Ending], None]) -> None:
         """Seal the rest; `ended` hears of it once, in bounded time."""
+        if self._has_ended:
+            ended(Ending(self._handed_over, is_complete=False))
+            return
         self._ended, self._is_finishing = ended, True
         self._cut()
         self._set("finish", 0 if self._is_stuck else FINISH_SECONDS, self._end)
