@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from vestibule.gate.kept import Recording
 from vestibule.gate.masks import Masks
 from vestibule.model.decision import Decision
 from vestibule.model.identity import Identity
@@ -31,6 +32,8 @@ class Gate:
         self._engine = engine
         self.storage_key = storage_key
         self.masks = Masks()
+        #: Of which targets results are recorded; of none unless the application says so.
+        self.recording = Recording()
 
     @property
     def policy(self) -> Digest:

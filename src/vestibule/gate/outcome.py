@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vestibule.evidence.commitment import OutputMac
+from vestibule.gate.kept import Kept
 from vestibule.model.decision import Decision, Permit
 from vestibule.model.names import Instant
 from vestibule.model.record import Record
@@ -53,6 +54,8 @@ class Result:
     columns: tuple[str, ...] = ()
     rows: int = 0
     sent: int = 0
+    #: What of it is recorded; None where its counts and its commitment alone are.
+    kept: Kept | None = None
 
     def disclose(self, data: bytes, rows: int) -> None:
         """Count and commit to bytes that the client is sent."""

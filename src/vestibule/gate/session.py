@@ -17,6 +17,7 @@ from vestibule.evidence.commitment import OutputMac, bind_key, bytes_mac, text_m
 from vestibule.evidence.literals import MaskedText, mask_secrets, mask_text, mask_words
 from vestibule.gate import records
 from vestibule.gate.gate import Gate
+from vestibule.gate.kept import Kept
 from vestibule.gate.masks import Key, Loaded, key_of
 from vestibule.gate.outcome import Cause, Counts, Decided, Finished, Result
 from vestibule.gate.permit import ACCESS, OPENED, access_permit, statement_name, statement_permit
@@ -64,6 +65,8 @@ class SessionGate:
     place: Place | None = None
     #: What the client calls itself, as it may be stored.
     banner: str = ""
+    #: Whether what the client is shown is recorded, or only counted and committed to.
+    records_results: bool = False
     _key: bytes = field(default=b"", repr=False)
     _key_id: str = ""
     _opened_at: Instant = field(default_factory=lambda: Instant(0))
@@ -95,6 +98,7 @@ class SessionGate:
         identity = admission.identity
         self.identity = identity
         self.place = Place(self.protocol, target, database, ", ".join(target.search_path))
+        self.records_results = self.gate.recording.records(target)
         self._key, self._key_id = bind_key(admission.data_key), admission.data_key_id
         record = Record(
             Kind.ACCESS_DECIDED,
@@ -165,7 +169,11 @@ class SessionGate:
                     "mask_tier": "B" if self.labels() else "",
                     "mode": "interactive",
                     "release": "journal",
-                    "recording": {"terminal": False, "results": "digest", "input": "off"},
+                    "recording": {
+                        "terminal": False,
+                        "results": "masked" if self.records_results else "digest",
+                        "input": "off",
+                    },
                     "privileged": self._is_privileged(),
                     "vendor": False,
                     "data_key": self._key_id,
@@ -346,7 +354,7 @@ class SessionGate:
 
     def result(self) -> Result:
         """Start counting what one result discloses."""
-        return Result(OutputMac(self._key))
+        return Result(OutputMac(self._key), kept=Kept(self.gate.recording) if self.records_results else None)
 
     def finished(self, decided: Decided, end: Finished, now: Instant) -> Record:
         """Record how a statement ended, once."""
@@ -428,9 +436,13 @@ class SessionGate:
 
 
 def _result_json(result: Result) -> Json:
-    return {
+    members: dict[str, Json] = {
         "rows": result.rows,
         "bytes": result.sent,
         "disclosed_mac": result.mac.hexdigest(),
         "recorded": "digest",
     }
+    if result.kept is not None:
+        members["recorded"] = "truncated" if result.kept.is_truncated else "full"
+        members["recorded_rows"] = result.kept.rows
+    return members

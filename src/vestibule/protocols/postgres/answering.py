@@ -5,6 +5,7 @@
 2. Rows belong to the statement whose Execute or Query is at the head, and are judged by that one's description.
 3. Notices, parameter changes and notifications may come at any point.
 4. Where columns are masked, an answer is held against its plan before a row of it passes; rows leave the reader masked.
+5. Where the session is recorded, what the client is shown of a statement is kept before it is sent.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from vestibule.model.errors import TargetProtocolError
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import decode_backend, encode
 from vestibule.protocols.postgres.frames import Copied, Frame, Rows
+from vestibule.protocols.postgres.keeping import Keeping
 from vestibule.protocols.postgres.learning import Learned, Surveyed
 from vestibule.protocols.postgres.owed import Answer, Owed, Running, Shape
 from vestibule.protocols.postgres.session import Session
@@ -62,6 +64,7 @@ class Answering:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._keeping = Keeping(session)
 
     def receive(self, data: bytes) -> None:
         """Take the target's bytes."""
@@ -114,6 +117,7 @@ class Answering:
             running.result = self._session.gate.result()
         running.result.disclose(data, rows)
         running.bytes_from_target += len(data)
+        self._keeping.data(running, data, rows)
         self._session.tell_client(data)
 
     # --- messages ----------------------------------------------------------------------------------------------------
@@ -200,6 +204,8 @@ class Answering:
             owed.change.settle()
         if owed.closing is not None:
             session.complete(owed.closing, "ok")
+        if isinstance(message, pg.PortalSuspended) and owed.running is not None:
+            session.keep(owed.running, encode(message))
         self._pass(message, owed)
 
     def _parameters(self, message: pg.ParameterDescription) -> None:
@@ -212,12 +218,14 @@ class Answering:
     def _row_description(self, message: pg.RowDescription) -> None:
         owed = self._head(type(message))
         if owed.answer is Answer.QUERY:
-            owed.shape = Shape(True, len(message.fields), self._mask(message, owed))
-            self._running().result = self._session.gate.result()
+            owed.shape = Shape(True, len(message.fields), self._mask(message, owed), message.fields)
+            running = self._running()
+            running.result, running.head = self._session.gate.result(), None
         else:
             self._pop(Answer.DESCRIBE, message)
             if owed.shape is not None:
-                owed.shape.columns, owed.shape.mask = len(message.fields), self._mask(message, owed)
+                shape = owed.shape
+                shape.columns, shape.mask, shape.fields = len(message.fields), self._mask(message, owed), message.fields
         self._pass(message, owed)
 
     def _mask(self, message: pg.RowDescription, owed: Owed) -> RowMask | None:
@@ -253,6 +261,7 @@ class Answering:
         running = self._running()
         streamed = 0 if running.result is None else running.result.rows
         self._close_result(running)
+        session.keep(running, encode(message))
         if isinstance(message, pg.CommandComplete):
             # The tag of a portal's last batch counts that batch alone.
             running.rows += max(streamed, _rows_of(message.tag))
@@ -308,6 +317,7 @@ class Answering:
         owed = self._head(type(message))
         running = self._running()
         running.result, running.is_copying_out = self._session.gate.result(), True
+        running.head = encode(message)
         self._pass(message, owed)
 
     def _lift_copy(self, owed: Owed) -> None:
@@ -367,6 +377,7 @@ class Answering:
         owed.shape = None if owed.answer is Answer.QUERY else owed.shape
         if owed.running is not None:
             self._close_result(owed.running)
+            self._keeping.error(owed.running, error)
             self._session.complete(owed.running, "cancelled" if error[0] == "57014" else "error", error)
 
     def _skip_to_sync(self) -> None:

@@ -249,7 +249,7 @@ class Asking:
         decided = self._decide_bound(prepared, message)
         if decided is None or decided.permit is None:
             return
-        running = Running(decided)
+        running = Running(decided, formats=message.result_formats)
         # A statement's own description says nothing of formats, which masks depend on.
         shape = prepared.shape if prepared.shape.is_asked and not session.known.is_masked else Shape()
         meaning = self._understanding.meaning(prepared.analyses)

@@ -41,6 +41,7 @@ class Shape:
     columns: int | None = None
     #: How the columns are masked, where any is.
     mask: RowMask | None = None
+    fields: tuple[pg.Field, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -103,6 +104,10 @@ class Running:
     outcome: Outcome | None = None
     forwarded: bool = True
     is_copying_out: bool = False
+    #: The formats that the client chose for its columns; None where the target's description has them.
+    formats: tuple[int, ...] | None = None
+    #: The description of its rows as they are recorded, made with the first of them.
+    head: bytes | None = None
     error: tuple[str, str] = ("", "")
     is_finished: bool = False
 

@@ -20,7 +20,7 @@ from vestibule.gate.records import Shown
 from vestibule.gate.session import SessionGate
 from vestibule.model import wording
 from vestibule.model.decision import Hold, Permit
-from vestibule.model.effect import Cancel, Close, Effect, Persist, Send, Wake
+from vestibule.model.effect import Cancel, Close, Effect, Keep, Persist, Send, Wake
 from vestibule.model.event import Approving, Side
 from vestibule.model.names import Instant
 from vestibule.model.record import Record
@@ -111,6 +111,11 @@ class Session:
         """Send the target bytes under a permit, by default that of the session itself."""
         self.gate.counts.bytes_to_target += len(data)
         self.effects.append(Send(Side.TARGET, data, permit or self._session_permit))
+
+    def keep(self, running: Running, data: bytes, head: bytes = b"", goes_on: bool = False) -> None:
+        """Record what the client is shown of a statement, where its session is recorded."""
+        if self.gate.records_results:
+            self.effects.append(Keep(running.decided.number, data, head, goes_on))
 
     def persist(self, record: Record) -> None:
         """Record something."""
