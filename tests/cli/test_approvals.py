@@ -40,6 +40,7 @@ ROW: dict[str, Any] = {
     "requested_at": "2026-01-31T09:00:00.000000Z",
     "expires_at": "2026-01-31T09:15:00.000000Z",
     "live": True,
+    "scope": "statement",
     "granted": 1,
     "answers": [
         {"by": "bea", "answer": "granted", "comment": "fine\x1b[31m", "channel": "cli", "at": "2026-01-31T09:01:00Z"}

@@ -34,6 +34,8 @@ class Play:
     now: Instant = NOW
     records: list[Record] = field(default_factory=list)
     effects: list[object] = field(default_factory=list)
+    #: The version of what the target's names mean now.
+    catalog: str = ""
 
     def hold(self, asked: Statement = DELETE, *, is_live: bool = True, gate: SessionGate | None = None) -> Held:
         session = gate or self.gate
@@ -42,6 +44,8 @@ class Play:
         return held
 
     def go_on(self, held: Held) -> None:
+        if held.is_checking:
+            held.check(self.catalog)
         while effects := held.take_effects():
             for effect in effects:
                 self.effects.append(effect)
@@ -202,6 +206,7 @@ CHANGES = {
     "a result format": {"result_formats": (1,)},
     "a declared type": {"parameter_types": (25,)},
     "what a name stands for": {"meaning": (b"DELETE FROM loans",)},
+    "the target's catalog": {"catalog": "another"},
 }
 
 
@@ -246,6 +251,25 @@ def test_an_approval_is_void_once_the_policy_has_changed() -> None:
     assert not play.people.spent
 
     assert play.hold(is_live=False).approval != FIRST
+
+
+def test_an_approval_is_void_once_the_targets_names_mean_something_else() -> None:
+    play = Play()
+    held = play.hold()
+    play.catalog = "another"
+    play.grant(held)
+    assert "not the one that was approved" in told(held)
+    assert (play.records[-1].members["result"], play.records[-1].members["equal"]) == ("refused", False)
+    assert not play.people.spent
+
+
+def test_what_cannot_be_carried_out_any_more_is_void_and_withdrawn() -> None:
+    play = Play()
+    held = play.hold()
+    held.void(LOST)
+    play.go_on(held)
+    assert held.decided.unsupported is LOST
+    assert not play.people.open
 
 
 def test_an_approval_is_void_once_its_time_is_over() -> None:
@@ -337,6 +361,7 @@ def test_a_permit_that_may_not_be_used_is_evidence_too() -> None:
     held.take_effects()
     held.sought(play.people.seek(), NOW)
     held.answered(Answered(held.approval, "granted"), NOW)
+    held.check("")
     unused = Grant(UUID(int=8), Written(UUID(int=7), "a" * 64), (), 1)
     held.spent(Spent(held.approval, None, "it is spent already", unused))
     play.go_on(held)

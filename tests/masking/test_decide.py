@@ -202,7 +202,7 @@ def test_a_temporary_table_with_the_name_of_a_sensitive_one_is_doubt() -> None:
 
 
 def test_execute_is_decided_as_what_was_prepared_where_it_is_executed() -> None:
-    prepared = {"p": tree("PREPARE p(int) AS SELECT state FROM x WHERE id = $1")["stmt"]}
+    prepared = {"p": tree("PREPARE p(int) AS SELECT lower(state) FROM x")["stmt"]}
 
     assert form(decided("EXECUTE p(1)", prepared=prepared, temporaries={"x": Temporary()})) == "clean"
     scene = Scene(
@@ -213,7 +213,7 @@ def test_execute_is_decided_as_what_was_prepared_where_it_is_executed() -> None:
         prepared=prepared,
         is_fresh=True,
     )
-    refusal = decided("EXECUTE p(1)", scene)
+    refusal = decided("EXECUTE p(1) -- the place is in another text, and not in this one", scene)
     assert isinstance(refusal, Unsupported)
     assert refusal.position == 0
 
@@ -278,15 +278,24 @@ def test_what_is_nested_too_deeply_is_refused() -> None:
 
 
 def test_a_short_text_cannot_make_the_answer_wide_or_the_work_long() -> None:
-    wide = "WITH a0 AS (SELECT * FROM customers)"
+    columns = ", ".join(["id"] * 1_600)
+    many = f"SELECT {columns}, {columns} FROM customers"
+    doubled = "WITH a0 AS (SELECT * FROM customers)"
     for number in range(1, 25):
-        wide += f", a{number} AS (SELECT * FROM a{number - 1} x, a{number - 1} y)"
+        doubled += f", a{number} AS (SELECT * FROM a{number - 1} x, a{number - 1} y)"
+    wide = f"WITH q AS (SELECT {columns} FROM customers) SELECT 1 FROM q" + "".join(f", q q{n}" for n in range(90))
     deep = "SELECT 1 FROM customers"
-    for number in range(12):
-        deep = f"WITH RECURSIVE r{number} AS ({deep} UNION SELECT 1) SELECT 1 FROM r{number}"
+    for number in range(14):
+        deep = f"WITH RECURSIVE r{number} AS (({deep}) UNION SELECT 1) SELECT 1 FROM r{number}"
 
-    assert form(decided(wide + " SELECT 1")) == "refused"
-    assert form(decided(deep)) in ("clean", "refused")
+    answers = [decided(text) for text in (many, doubled + " SELECT 1", wide, deep)]
+
+    assert [answer.code for answer in answers if isinstance(answer, Unsupported)] == [
+        "54011",
+        "54011",
+        "54001",
+        "54001",
+    ]
 
 
 # --- properties

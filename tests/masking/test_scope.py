@@ -103,6 +103,11 @@ def test_a_column_without_a_known_name_may_be_any() -> None:
     assert source.mask == MASK
 
 
+def test_two_columns_of_one_source_with_one_name_count_as_both() -> None:
+    assert Source([Shade("a"), Shade("a", MASK)], "t").index["a"].mask == MASK
+    assert Source([Shade("a", MASK), Shade("a")], "t").index["a"].mask == MASK
+
+
 def test_a_row_has_the_mask_of_all_its_columns() -> None:
     assert customers().row() == MASK
     assert Source([ID], "t").row() is None

@@ -108,6 +108,8 @@ def test_nothing_is_shown_of_what_a_view_makes_of_a_column() -> None:
         " SELECT n + 1, (SELECT ssn FROM public.customers WHERE id = n) FROM r) SELECT s AS a FROM r",
         "WITH RECURSIVE r(n, s) AS (SELECT ssn, name FROM public.customers, public.branches UNION ALL"
         " SELECT name, n FROM r, public.branches) SELECT s AS a FROM r",
+        "WITH RECURSIVE r(s) AS (SELECT ssn FROM public.customers UNION ALL SELECT s FROM r)"
+        " SEARCH DEPTH FIRST BY s SET o SELECT o AS a FROM r",
         "SELECT (SELECT ssn FROM public.customers WHERE id = 1) AS a",
         "SELECT EXISTS (SELECT 1 FROM public.customers WHERE ssn = 'x') AS a",
         "SELECT c.* IS NULL AS a FROM public.customers c",

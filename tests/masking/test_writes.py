@@ -26,6 +26,7 @@ clean | UPDATE customers SET (state, ssn) = ROW('a', 'b')
 refused | UPDATE customers SET (state, ssn) = (SELECT ssn, 'a' FROM customers)
 refused | UPDATE customers SET (state, segment) = ROW(ssn, 'a')
 refused | UPDATE branches SET name = (SELECT max(ssn) FROM customers)
+refused | UPDATE branches SET name[(SELECT length(ssn) FROM customers)] = 'x'
 refused | UPDATE branches b SET name = c.ssn FROM customers c
 refused | UPDATE branches b SET name = 'x' FROM customers c WHERE c.ssn > 'a'
 refused | UPDATE branches b SET name = 'x' FROM branches d JOIN customers c ON c.ssn = d.name

@@ -211,6 +211,7 @@ DISTINCT | SELECT DISTINCT ssn FROM customers
 DISTINCT | SELECT DISTINCT ON (id) ssn FROM customers
 DISTINCT ON | SELECT DISTINCT ON (ssn) id FROM customers
 WINDOW | SELECT rank() OVER w FROM customers WINDOW w AS (ORDER BY ssn)
+a subquery in LIMIT | SELECT name FROM branches OFFSET (SELECT ssn FROM customers WHERE id = 1)
 a subquery in LIMIT | SELECT name FROM branches LIMIT (SELECT ssn FROM customers WHERE id = 1)
 an expression | SELECT name FROM branches LIMIT (SELECT ascii(ssn) FROM customers WHERE id = 1)
 UNION | SELECT state FROM customers UNION ALL SELECT ssn FROM customers

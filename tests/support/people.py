@@ -33,11 +33,14 @@ class Approvals:
         """Spend a grant, once."""
         if effect.approval not in self.granted:
             return Spent(effect.approval, None, "it is not granted")
+        written = Written(UUID(int=7), "a" * 64)
+        grant = Grant(UUID(int=8), written, (written,), 0)
+        if effect.bytes_mac != self.open[effect.approval].bytes_mac:
+            return Spent(effect.approval, None, "the statement is not the one that was approved", grant)
         self.granted.discard(effect.approval)
         del self.open[effect.approval]
         self.spent.append(effect)
-        written = Written(UUID(int=7), "a" * 64)
-        return Spent(effect.approval, Grant(UUID(int=8), written, (written,), 0))
+        return Spent(effect.approval, grant)
 
     def _candidate(self, request: Request) -> Candidate:
         state: State = "granted" if request.approval in self.granted else "pending"

@@ -73,9 +73,8 @@ class Greeter:
                 return encode(pg.AuthenticationSASL(("SCRAM-SHA-256",)))
             case pg.PasswordMessage(body=body):
                 return next(self._steps)(body)
-            case pg.Query() if encode(message) == QUESTION:
-                shape = pg.RowDescription((pg.Field("x", 0, 0, 25, -1, -1, 0),) * 6)
-                return written(shape, pg.CommandComplete("SELECT 0"), pg.ReadyForQuery("I"))
+            case pg.Query() if is_question(message):
+                return knowledge()
             case _:
                 return b""
 
@@ -93,6 +92,17 @@ class Greeter:
 def written(*messages: pg.Message) -> bytes:
     """Messages as bytes."""
     return b"".join([encode(message) for message in messages])
+
+
+def is_question(message: object) -> bool:
+    """Tell whether this is the gateway's own question about the catalog."""
+    return isinstance(message, pg.Query) and encode(message) == QUESTION
+
+
+def knowledge(*rows: tuple[bytes, ...], status: pg.TransactionStatus = "I") -> bytes:
+    """Answer the gateway's own question about the catalog."""
+    shape = pg.RowDescription((pg.Field("x", 0, 0, 25, -1, -1, 0),) * 6)
+    return written(shape, *map(pg.DataRow, rows), pg.CommandComplete("SELECT 0"), pg.ReadyForQuery(status))
 
 
 def analyse_large(text: bytes, knowledge: object) -> Parsed | Unsupported | Unknown:

@@ -147,6 +147,8 @@ def _lines(row: Row) -> Iterator[str]:
     yield from _answers(row)
     wait = "it waits in the open session" if row["live"] else "it is run again after approval"
     yield f"  runs      once; {wait}"
+    if row["scope"] == "unmask":
+        yield "  [bold]unmasks[/bold]   it would see masked columns as they are"
     yield from _operations(row)
     yield ""
     yield shown(row["text"])

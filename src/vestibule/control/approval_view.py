@@ -44,6 +44,7 @@ def view(request: Request) -> dict[str, Json]:
         "requested_at": stamp(request.requested_at),
         "expires_at": stamp(request.expires_at),
         "live": request.live,
+        "scope": request.scope,
     }
 
 

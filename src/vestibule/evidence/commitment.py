@@ -22,6 +22,7 @@ ACCOUNT: Final = 0x03
 DATABASE: Final = 0x04
 ROLE: Final = 0x05
 PINNED: Final = 0x06
+CATALOG: Final = 0x07
 TEXT: Final = 0x10
 BODY: Final = 0x11
 MEANING: Final = 0x12
@@ -40,6 +41,7 @@ _TAGS: Final = frozenset(
         DATABASE,
         ROLE,
         PINNED,
+        CATALOG,
         TEXT,
         BODY,
         MEANING,

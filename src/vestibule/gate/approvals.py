@@ -43,6 +43,7 @@ class _Stage(Enum):
     SEEKING = "seeking"
     ASKING = "asking"
     WAITING = "waiting"
+    CHECKING = "checking"
     SPENDING = "spending"
     OVER = "over"
 
@@ -59,6 +60,7 @@ class Held:
         self._stage = _Stage.SEEKING
         self._policy = gate.gate.policy
         self._key_id = self._mac = ""
+        self._key = b""
         self._fingerprint = str(decided.record.members.get("fingerprint", ""))
         self._members = decided.record.members
         #: What is asked for, in order, since it was last taken.
@@ -81,6 +83,11 @@ class Held:
     def is_waiting(self) -> bool:
         """Whether people can see it and the statement waits for their answer."""
         return self._stage is _Stage.WAITING
+
+    @property
+    def is_checking(self) -> bool:
+        """Whether it was granted, and waits for `check`: the target is to be asked first what its names mean now."""
+        return self._stage is _Stage.CHECKING
 
     def take_effects(self) -> list[Approving | Persist]:
         """Hand over what is asked for."""
@@ -131,8 +138,21 @@ class Held:
         elif self._policy != self._gate.gate.policy or now >= self.expires_at:
             self._refuse(f"vestibule: approval {self.approval} is void: the policy has changed meanwhile", _AGAIN)
         else:
+            self._stage = _Stage.CHECKING
+
+    def check(self, catalog: str) -> None:
+        """Use the permit for what the statement means now; if that is not what people saw, it is refused there."""
+        if self._stage is _Stage.CHECKING:
+            self._statement = replace(self._statement, catalog=catalog)
+            self._mac = self._gate.commitment(self._statement, self._key)
             self._stage = _Stage.SPENDING
             self.effects.append(Spend(self.approval, self.decided.number, self._mac))
+
+    def void(self, why: Unsupported) -> None:
+        """Refuse it after all: it is not what it was when it was decided."""
+        self._withdraw("the statement is not the same any more")
+        self.decided = replace(self.decided, permit=None)
+        self._end(why)
 
     def spent(self, event: Spent) -> None:
         """Take the permit; its use is recorded before the statement travels."""
@@ -188,7 +208,8 @@ class Held:
     def _ask(self, offer: Offer, now: Instant) -> None:
         self.approval, self.url = offer.approval, offer.url
         self._key_id = offer.key_id
-        self._mac = self._gate.commitment(self._statement, bind_key(offer.key))
+        self._key = bind_key(offer.key)
+        self._mac = self._gate.commitment(self._statement, self._key)
         self.expires_at = Instant(now + self._hold.expires_us)
         request = self._request(now)
         self._stage = _Stage.ASKING
@@ -225,13 +246,14 @@ class Held:
             requested_at=now,
             expires_at=self.expires_at,
             live=self._is_live,
+            scope="statement" if self._gate.lifts(self._statement) is None else "unmask",
         )
 
     def _requested(self, request: Request, name: str) -> Record:
         members: dict[str, Json] = {
             "approval": request.approval,
             "decided": Reference(statement_name(request.number)),
-            "scope": "statement",
+            "scope": request.scope,
             "requester": records.who_json(request.requester),
             "text": request.text,
             "ops": list(request.operations),
@@ -260,7 +282,7 @@ class Held:
             "decided": Reference(statement_name(self.decided.number)),
             "bytes_mac": self._mac,
             "bind_key": self._key_id,
-            "equal": True,
+            "equal": result == "spent",
             "result": result,
             "uses_left": grant.uses_left,
         }
@@ -273,7 +295,7 @@ class Held:
         )
 
     def _withdraw(self, why: str) -> None:
-        if self._stage in (_Stage.ASKING, _Stage.WAITING):
+        if self._stage in (_Stage.ASKING, _Stage.WAITING, _Stage.CHECKING):
             self.effects.append(Withdraw(self.approval, why))
 
     def _refuse(self, message: str, hint: str) -> None:

@@ -56,6 +56,10 @@ class Gate:
         """List what masks the screen of the identity on the target; the same object while the policy is the same."""
         return self._engine.labels(identity, target)[0]
 
+    def lifted(self, identity: Identity, target: Target, names: frozenset[str]) -> tuple[Decision, tuple[Label, ...]]:
+        """Say who must approve that a statement sees through masks, and what is masked all the same."""
+        return self._engine.lifted(identity, target, names)
+
     def limits(self, identity: Identity, target: Target) -> SessionLimits:
         """Say how long a session of the identity may last."""
         return self._engine.session_limits(identity, target)

@@ -21,6 +21,7 @@ from vestibule.gate.kept import Kept
 from vestibule.gate.masks import Key, Loaded, key_of
 from vestibule.gate.outcome import Cause, Counts, Decided, Finished, Result
 from vestibule.gate.permit import ACCESS, OPENED, access_permit, statement_name, statement_permit
+from vestibule.gate.unmasking import unmasking
 from vestibule.masking.catalog import Snapshot
 from vestibule.masking.sensitive import Sensitive
 from vestibule.model.decision import Allow, Decision, Deny, Hold, Permit, Rule
@@ -31,6 +32,7 @@ from vestibule.model.plan import Label
 from vestibule.model.record import Json, Kind, Record, Reference
 from vestibule.model.statement import Impact, Operation, Statement, Unsupported
 from vestibule.model.target import Target
+from vestibule.policy.engine import worst
 
 #: Stored text is cut to this many characters; the record says how long it was.
 TEXT_CHARACTERS = 16_384
@@ -249,6 +251,13 @@ class SessionGate:
         identity, place = self.admitted()
         return self.gate.labels(identity, place.target)
 
+    def labels_for(self, lifted: frozenset[str] | None) -> tuple[Label, ...]:
+        """The same for a statement that asks to see through masks, as if people had approved."""
+        if lifted is None:
+            return self.labels()
+        identity, place = self.admitted()
+        return self.gate.lifted(identity, place.target, lifted)[1]
+
     def loaded(self, now: Instant) -> Loaded | None:
         """Give the snapshot of the target that the process has, unless it is too old."""
         return self.gate.masks.loaded(self._snapshot_key(), now)
@@ -257,9 +266,9 @@ class SessionGate:
         """Keep a snapshot that the target has just given."""
         return self.gate.masks.keep(self._snapshot_key(), rows, now)
 
-    def close_masks(self, known: Snapshot) -> Sensitive:
-        """Find what is sensitive for this conversation."""
-        return self.gate.masks.close(known, self.labels(), self.admitted()[1].target)
+    def close_masks(self, known: Snapshot, labels: tuple[Label, ...]) -> Sensitive:
+        """Find what is sensitive at the target under some labels."""
+        return self.gate.masks.close(known, labels, self.admitted()[1].target)
 
     def _snapshot_key(self) -> Key:
         _, place = self.admitted()
@@ -272,9 +281,22 @@ class SessionGate:
         identity, place = self.admitted()
         return self.gate.decide(identity, place.target, operations)
 
+    def judge_statement(self, statement: Statement) -> Decision:
+        """The same for a statement, which may ask to see through masks too."""
+        decision = self.judge(statement.operations)
+        lifted = self.lifts(statement)
+        if lifted is None:
+            return decision
+        identity, place = self.admitted()
+        return worst((self.gate.lifted(identity, place.target, lifted)[0], decision))
+
+    def lifts(self, statement: Statement) -> frozenset[str] | None:
+        """Say which masks a statement asks to see through; None where nothing is masked or it does not ask."""
+        return unmasking(statement.text) if self.labels() else None
+
     def decide(self, statement: Statement, shown: Sequence[records.Shown], now: Instant) -> Decided:
         """Decide a statement, number it and make its record."""
-        return self._decided(statement, shown, self.judge(statement.operations), None, now)
+        return self._decided(statement, shown, self.judge_statement(statement), None, now)
 
     def refuse(self, statement: Statement, why: Unsupported, now: Instant) -> Decided:
         """Record a statement that never travels, whatever the policy says."""
@@ -334,7 +356,7 @@ class SessionGate:
                     "rule": records.rule_json(decision.rule),
                     "cause": records.cut(cause, 512),
                     "mask_plan": records.plan_json([analysis.plan for analysis in statement.analyses]),
-                    "flags": list(statement.flags),
+                    "flags": [*statement.flags, *([] if self.lifts(statement) is None else ["unmask"])],
                 }
             ),
             session=self.session,
@@ -408,6 +430,7 @@ class SessionGate:
             (commitment.ACCOUNT, place.target.credential.username.encode()),
             (commitment.DATABASE, place.database.encode()),
             (commitment.PINNED, place.search_path.encode()),
+            *([(commitment.CATALOG, statement.catalog.encode())] if statement.catalog else []),
             (commitment.TEXT, statement.text),
             *((commitment.MEANING, text) for text in statement.meaning),
             *(commitment.parameter_field(parameter.value) for parameter in statement.parameters),

@@ -371,7 +371,6 @@ class Reader(Expressions):
             return [self._aliased(merged, node)]
         for source in both:
             source.shows_columns = False
-        merged.is_named = False
         if "join_using_alias" in node:
             names = strings(node.get("usingClause", []))
             columns = [merged.index.get(name, Shade(name)) for name in names]

@@ -25,7 +25,6 @@ class Source:
         "alias",
         "columns",
         "index",
-        "is_named",
         "is_open",
         "is_table",
         "is_vague",
@@ -53,9 +52,8 @@ class Source:
         #: Its schema and name, if it is a relation without an alias.
         self.table = table
         self.is_table = table is not None
-        #: Whether names without an alias find its columns, and whether its alias is found.
+        #: Whether names without an alias find its columns.
         self.shows_columns = True
-        self.is_named = True
         self.index: dict[str, Shade] = {}
         for column in columns:
             self._add(column)
@@ -161,7 +159,7 @@ def _merged(name: str, hits: Sequence[Shade], doubt: Mask | None, is_doubtful: b
 def aliased(scope: Scope | None, alias: str) -> Source | None:
     """Find the nearest source of this alias; two of one level count as both."""
     while scope is not None:
-        found = [source for source in scope.sources if source.is_named and source.alias == alias]
+        found = [source for source in scope.sources if source.alias == alias]
         if found:
             return found[0] if len(found) == 1 else joined(found)
         scope = scope.outer

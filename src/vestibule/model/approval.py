@@ -22,6 +22,7 @@ ApprovalId = NewType("ApprovalId", str)
 
 #: What became of a request; `granted` once its quorum is reached.
 Answer = Literal["granted", "refused", "expired", "withdrawn"]
+Scope = Literal["statement", "unmask"]
 State = Literal["pending", "granted", "refused", "expired", "withdrawn", "spent"]
 
 
@@ -90,6 +91,8 @@ class Request:
     expires_at: Instant
     #: The statement waits in its open session; otherwise it is run again after approval.
     live: bool
+    #: What is approved: that the statement runs, or also that it sees through masks.
+    scope: Scope = "statement"
 
 
 @dataclass(frozen=True, slots=True)

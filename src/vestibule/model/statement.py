@@ -111,7 +111,8 @@ class Parameter:
 class Statement:
     """One text with its parameters, as it would travel to the target.
 
-    `parameter_types` are those that the client itself declared; `meaning` are the texts that names in it stand for.
+    `parameter_types` are those that the client itself declared; `meaning` are the texts that names in it stand for;
+    `catalog` is the version of what the target's own names mean, where people are to approve the statement.
     """
 
     text: bytes
@@ -122,6 +123,7 @@ class Statement:
     flags: tuple[str, ...] = field(default=())
     parameter_types: tuple[int, ...] = ()
     meaning: tuple[bytes, ...] = ()
+    catalog: str = ""
 
     @property
     def operations(self) -> tuple[Operation, ...]:

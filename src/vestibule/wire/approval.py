@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
-from vestibule.model.approval import ApprovalId, Candidate, Grant, Offer, Request, State, Written
+from vestibule.model.approval import ApprovalId, Candidate, Grant, Offer, Request, Scope, State, Written
 from vestibule.model.decision import Rule, Section
 from vestibule.model.identity import Peer
 from vestibule.model.names import Digest, GroupName, Instant, RuleName, TargetName
@@ -43,7 +43,13 @@ _STATES: Final[Mapping[str, State]] = {
     "withdrawn": "withdrawn",
     "spent": "spent",
 }
-_SECTIONS: Final[Mapping[str, Section]] = {"access": "access", "guardrails": "guardrails", "default": "default"}
+_SECTIONS: Final[Mapping[str, Section]] = {
+    "access": "access",
+    "guardrails": "guardrails",
+    "masks": "masks",
+    "default": "default",
+}
+_SCOPES: Final[Mapping[str, Scope]] = {"statement": "statement", "unmask": "unmask"}
 
 
 def approval_id(written: str) -> ApprovalId:
@@ -129,6 +135,7 @@ def request_to_json(request: Request) -> dict[str, Json]:
         "requested_at": request.requested_at,
         "expires_at": request.expires_at,
         "live": request.live,
+        "scope": request.scope,
     }
 
 
@@ -162,6 +169,7 @@ def request_from_json(document: Json) -> Request:
         requested_at=_instant(members, "requested_at"),
         expires_at=_instant(members, "expires_at"),
         live=boolean(members, "live"),
+        scope=read(members, "scope", _SCOPES.__getitem__),
     )
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.support.gates import holding_engine, holding_gate
-from tests.support.pg_play import session
+from tests.support.pg_play import is_question, knowledge, session
 from tests.support.playbook import Did, Playbook, ToTarget, recorded
 from tests.support.raw_client import codes
 from vestibule.gate.gate import Gate
@@ -23,8 +23,19 @@ DONE = (pg.CommandComplete("DELETE 1"), pg.ReadyForQuery("I"))
 EXTENDED = (pg.Parse("", DELETE), pg.Bind("", ""), pg.Execute("", 0), pg.Sync())
 
 
-def started(gate: Gate | None = None) -> Playbook:
-    return session(at=gate or holding_gate())
+class Knowing:
+    """A target that answers the gateway's own questions, and nothing else by itself."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[bytes, ...]] = []
+        self.status: pg.TransactionStatus = "I"
+
+    def __call__(self, message: object) -> bytes:
+        return knowledge(*self.rows, status=self.status) if is_question(message) else b""
+
+
+def started(gate: Gate | None = None, target: Knowing | None = None) -> Playbook:
+    return session(at=gate or holding_gate(), target=target or Knowing())
 
 
 def held(play: Playbook | None = None) -> Playbook:
@@ -41,7 +52,7 @@ def told(play: Playbook) -> list[str]:
 
 
 def asked(play: Playbook) -> list[object]:
-    return play.to(Side.TARGET)
+    return [message for message in play.to(Side.TARGET) if not is_question(message)]
 
 
 def kinds(play: Playbook) -> list[str]:
@@ -67,6 +78,8 @@ def test_nothing_travels_before_it_is_granted_and_then_the_record_of_its_use_com
     play.client(pg.Query(DELETE))
     assert asked(play) == []
     play.people("granted")
+    seen = [item for item in play.take() if not (isinstance(item, ToTarget) and is_question(item.message))]
+    play.seen = seen
     play.expect(Did(Spend), recorded("PermitUsed", {"result": "spent"}), ToTarget(pg.Query(DELETE)))
 
 
@@ -304,6 +317,31 @@ def test_a_policy_that_changes_while_people_think_makes_their_approval_void() ->
     play.people("granted")
     assert told(play) == ["ERROR 42501", "Z I"]
     assert play.world.approvals.spent == []
+
+
+@pytest.mark.case("E-20")
+def test_a_function_that_changes_while_people_think_makes_their_approval_void() -> None:
+    target = Knowing()
+    play = held(started(target=target))
+    target.rows.append((b"function", b"public", b"audit", b"plpgsql", b"v", b"f"))
+    play.people("granted")
+    assert told(play) == ["ERROR 42501", "Z I"]
+    assert play.world.approvals.spent == []
+    (used,) = [record for record in play.records if record.kind == "PermitUsed"]
+    assert (used.members["result"], used.members["equal"]) == ("refused", False)
+    play.client(pg.Query(b"SELECT 1"))
+    assert asked(play) == [pg.Query(b"SELECT 1")]
+
+
+def test_a_held_statement_that_is_refused_after_all_leaves_nothing_to_the_next() -> None:
+    target = Knowing()
+    play = held(started(target=target))
+    target.rows.append((b"function", b"public", b"lower", b"plpgsql", b"v", b"f"))
+    play.people("granted")
+    play.take()
+    play.client(pg.Query(DELETE))
+    assert asked(play) == []
+    assert len(play.world.approvals.open) >= 1
 
 
 def test_a_cancel_in_the_middle_of_seeking_ends_the_waiting() -> None:

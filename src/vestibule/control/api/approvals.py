@@ -96,6 +96,7 @@ class Approval(BaseModel):
     requested_at: str
     expires_at: str
     live: bool = Field(description="The statement waits; otherwise it is run again after approval.")
+    scope: Literal["statement", "unmask"] = Field(description="With `unmask` it would also see through masks.")
     granted: int = Field(description="How many have approved so far.")
     answers: list[GivenAnswer]
     ended_at: str | None

@@ -178,10 +178,12 @@ class Answering:
         match learning.take(message):
             case Learned() as learned:
                 session.owed.popleft()
-                session.known.learn(replace(learned, catalog=session.reader.shared(learned.catalog)))
+                session.known.learn(replace(learned, catalog=session.reader.shared(learned.catalog)), session.now)
+                session.holding.check()
             case Surveyed() as surveyed:
                 session.owed.popleft()
                 self._survey(surveyed)
+                session.holding.check()
         return True
 
     def _survey(self, surveyed: Surveyed) -> None:
@@ -230,8 +232,7 @@ class Answering:
 
     def _mask(self, message: pg.RowDescription, owed: Owed) -> RowMask | None:
         """Hold what the target says of its answer against what was decided; a difference ends the session."""
-        known = self._session.known
-        sensitive = known.sensitive
+        known, sensitive = self._session.known, owed.sensitive
         if sensitive is None:
             return None
         if owed.plan is None:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from vestibule.gate.outcome import Decided
@@ -128,12 +129,12 @@ class Asking:
     def _balance(self) -> None:
         """Let the client's bytes wait at the client when enough of them wait here."""
         has_to_wait = self._head is not None or self.is_behind
-        is_held = self._session.holding is not None
+        is_held = bool(self._session.holding)
         waits = has_to_wait and len(self._session.client) > (HELD_BYTES if is_held else WAITING_BYTES)
         if waits != self._is_paused and not self._session.is_over:
             self._is_paused = waits
             self._session.effects.append(Pause(Side.CLIENT, is_held) if waits else Resume(Side.CLIENT))
-            self._session.note_full(waits)
+            self._session.holding.note_full(waits)
 
     def _check_order(self, message: pg.FrontendMessage | Copied) -> None:
         session = self._session
@@ -187,6 +188,7 @@ class Asking:
             decided = self._refuse_text(message.text, resolved)
         else:
             decided = self._decided(Statement(message.text, resolved, meaning=self._texts(analyses)), ())
+        sensitive = self._understanding.sensitive(message.text)
         self._understanding.settle()
         if decided.permit is None or isinstance(analyses, Unsupported):
             session.refuse_query(session.explain(decided), decided)
@@ -195,7 +197,7 @@ class Asking:
         self._understanding.note(running, message.text, analyses)
         session.tell_target(encode(message), decided.permit)
         plans = tuple(analysis.plan for analysis in analyses)
-        owed = Owed(Answer.QUERY, session.segment, running, copies=copies(analyses), plans=plans)
+        owed = Owed(Answer.QUERY, session.segment, running, copies=copies(analyses), plans=plans, sensitive=sensitive)
         session.owe(owed)
         session.may_copy = owed if owed.copies else None
         # A Query ends what the unnamed statement meant, and the unnamed portal is the Query's own from here on.
@@ -224,14 +226,14 @@ class Asking:
             decided = self._refuse_text(message.text, resolved if isinstance(resolved, Unsupported) else TOO_MANY)
             session.refuse_extended(session.explain(decided), decided)
             return
-        operations = tuple(operation for analysis in resolved for operation in analysis.operations)
-        decision = session.gate.judge(operations)
+        statement = Statement(message.text, resolved)
+        decision = session.gate.judge_statement(statement)
         if isinstance(decision, Deny):
-            self._decide_or_refuse(Statement(message.text, resolved), ())
+            self._decide_or_refuse(statement, ())
             return
         if isinstance(decision, Hold):
             # The Bind behind it may come before a Sync, when nothing can be asked any more.
-            understanding.know_path()
+            understanding.know_present()
         prepared = understanding.prepared(message.text, analyses, message.types)
         change = session.prepared.offer(message.name, prepared, session.segment)
         session.owe(Owed(Answer.PARSE, session.segment, change=change, plans=prepared.plans))
@@ -310,13 +312,15 @@ class Asking:
     def _decided(self, statement: Statement, values: Sequence[Shown]) -> Decided:
         """Decide the statement at the head of the line; raise `Waiting` while people decide about it."""
         session = self._session
-        if session.holding is None:
-            if isinstance(session.gate.judge(statement.operations), Hold) and not self._understanding.know_path():
-                return session.recorded(session.gate.refuse(statement, PATH_CHANGED, session.now))
+        if not session.holding:
+            if isinstance(session.gate.judge_statement(statement), Hold):
+                if not self._understanding.know_present():
+                    return session.recorded(session.gate.refuse(statement, PATH_CHANGED, session.now))
+                statement = replace(statement, catalog=session.known.meaning)
             decided = session.decide(statement, values)
-            if session.holding is None:
+            if not session.holding:
                 return decided
-        released = session.released()
+        released = session.holding.released()
         if released is None:
             raise Waiting
         return released
@@ -341,7 +345,9 @@ class Asking:
         shape.is_asked = True
         of = prepared if message.kind == "S" else None
         plans = () if prepared is None else prepared.plans
-        session.owe(Owed(Answer.DESCRIBE, session.segment, prepared=of, shape=shape, plans=plans))
+        sensitive = None if prepared is None else prepared.sensitive
+        owed = Owed(Answer.DESCRIBE, session.segment, prepared=of, shape=shape, plans=plans, sensitive=sensitive)
+        session.owe(owed)
         self._forward(message)
 
     def _execute(self, message: pg.Execute) -> None:
@@ -383,7 +389,14 @@ class Asking:
         if not portal.shape.is_asked:
             portal.shape.is_asked = True
             plans = portal.prepared.plans
-            owed = Owed(Answer.DESCRIBE, self._session.segment, shape=portal.shape, is_visible=False, plans=plans)
+            owed = Owed(
+                Answer.DESCRIBE,
+                self._session.segment,
+                shape=portal.shape,
+                is_visible=False,
+                plans=plans,
+                sensitive=portal.prepared.sensitive,
+            )
             self._session.owe(owed)
             self._forward(pg.Describe("P", name))
 
@@ -422,6 +435,8 @@ class Asking:
         session.copying, session.state = None, State.READY
 
     def _refuse_text(self, text: bytes, why: Unsupported) -> Decided:
+        if self._session.holding:
+            return self._session.holding.void(why)
         return self._session.recorded(self._session.gate.refuse(Statement(text, ()), why, self._session.now))
 
 

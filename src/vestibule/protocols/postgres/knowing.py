@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Final
 
 from vestibule.analysis.sql.catalog import Catalog
@@ -17,13 +18,18 @@ from vestibule.analysis.sql.settings import schemas
 from vestibule.gate.masks import Loaded
 from vestibule.gate.reading import Knowledge
 from vestibule.gate.session import SessionGate
+from vestibule.gate.unmasking import unmasking
 from vestibule.masking.catalog import Snapshot, snapshot
 from vestibule.masking.scene import Scene, Temporary
-from vestibule.masking.sensitive import Sensitive
-from vestibule.model.names import Instant
+from vestibule.model.names import SECOND, Instant
+from vestibule.model.plan import Label
 from vestibule.protocols.postgres.learning import Learned, Surveyed
 
 _NOTHING: Final[Snapshot] = snapshot(())
+#: How long what the target has said of itself counts as its present state.
+CURRENT: Final = 2 * SECOND
+#: Sets of masks that one session may ask to see through before they are made anew.
+_READINGS: Final = 16
 
 
 class Knowing:
@@ -45,8 +51,9 @@ class Knowing:
         #: The snapshot was loaded for the statement that is being read.
         self._is_fresh = False
         self._loaded: Loaded | None = None
-        self._knowledge: Knowledge | None = None
+        self._knowledge: dict[frozenset[str] | None, Knowledge] = {}
         self._labels = gate.labels()
+        self._learned_at = Instant(0)
 
     @property
     def is_masked(self) -> bool:
@@ -63,20 +70,32 @@ class Knowing:
             return False
         loaded = None if self._is_lacking else self._gate.loaded(now)
         if loaded is not None and loaded is not self._loaded:
-            self._loaded, self._knowledge = loaded, None
+            self._loaded = loaded
+            self._forget()
         return loaded is None
 
-    def learn(self, learned: Learned) -> None:
+    def is_current(self, now: Instant) -> bool:
+        """Whether the target has just been asked: what people approve rests on what its names mean then."""
+        return now - self._learned_at < CURRENT
+
+    @property
+    def meaning(self) -> str:
+        """Name by one digest what the target's own names mean, as far as it was asked."""
+        survey = "" if self._loaded is None else self._loaded.snapshot.version
+        return sha256(f"{self.catalog.version}/{survey}".encode()).hexdigest()
+
+    def learn(self, learned: Learned, now: Instant) -> None:
         """Take what the target says of itself and of the session."""
+        self._learned_at = now
         self.catalog, self.temporaries = learned.catalog, learned.temporaries
         self._gate.note_search_path(learned.search_path)
-        self._knowledge = None
+        self._forget()
 
     def survey(self, surveyed: Surveyed, now: Instant) -> None:
         """Take a snapshot; a `ValueError` if it cannot be one."""
         self._loaded = self._gate.keep_snapshot(surveyed.rows, now)
         self._is_lacking, self._is_fresh = False, True
-        self._knowledge = None
+        self._forget()
 
     def lacks(self) -> bool:
         """Note that the snapshot lacks a name; False if it has just been loaded, so that there is no such name."""
@@ -86,13 +105,8 @@ class Knowing:
     def settle(self) -> None:
         """Note that a statement was read: the next one may name what there was not when the snapshot was loaded."""
         if self._is_fresh:
-            self._is_fresh, self._knowledge = False, None
-
-    @property
-    def sensitive(self) -> Sensitive | None:
-        """What is sensitive for this identity; None where nothing is masked."""
-        scene = self.knowledge.scene
-        return None if scene is None else scene.sensitive
+            self._is_fresh = False
+            self._forget()
 
     @property
     def temporary_numbers(self) -> frozenset[int]:
@@ -104,19 +118,28 @@ class Knowing:
         """The names of constraints that may be told."""
         return frozenset() if self._loaded is None else self._loaded.snapshot.constraints
 
-    @property
-    def knowledge(self) -> Knowledge:
-        """Everything that a text is read by."""
+    def knowledge(self, text: bytes) -> Knowledge:
+        """Everything that a text is read by; one that asks to see through masks is read as if people had approved."""
         labels = self._gate.labels()
-        if self._knowledge is None or labels is not self._labels:
+        if labels is not self._labels:
             self._labels = labels
-            self._knowledge = Knowledge(self.catalog, self._scene() if labels else None)
-        return self._knowledge
+            self._forget()
+        lifted = unmasking(text) if labels else None
+        found = self._knowledge.get(lifted)
+        if found is None:
+            if len(self._knowledge) >= _READINGS:
+                self._forget()
+            shown = self._gate.labels_for(lifted)
+            found = self._knowledge[lifted] = Knowledge(self.catalog, self._scene(shown) if shown else None)
+        return found
 
-    def _scene(self) -> Scene:
+    def _forget(self) -> None:
+        self._knowledge.clear()
+
+    def _scene(self, labels: tuple[Label, ...]) -> Scene:
         known = _NOTHING if self._loaded is None else self._loaded.snapshot
         return Scene(
-            sensitive=self._gate.close_masks(known),
+            sensitive=self._gate.close_masks(known, labels),
             search_path=schemas(self._gate.search_path) or (),
             temporaries={name: Temporary() for name in self.temporaries},
             is_fresh=self._is_fresh,

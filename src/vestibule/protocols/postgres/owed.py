@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from vestibule.gate.outcome import Decided, Finished, Outcome, Result
+from vestibule.masking.sensitive import Sensitive
 from vestibule.masking.steps import RowMask
 from vestibule.model.plan import Plan
 from vestibule.model.statement import Analysis
@@ -56,6 +57,8 @@ class Prepared:
     shape: Shape = field(default_factory=Shape)
     #: The types as the client declared them.
     declared: tuple[int, ...] = ()
+    #: What its answers are held against; None where nothing is masked for it.
+    sensitive: Sensitive | None = None
     #: The text is a PREPARE or DECLARE, and what the name runs is the statement inside it.
     is_inside: bool = False
 
@@ -181,6 +184,8 @@ class Owed:
     #: What the answers of the statements in it may show; and which of them is being answered.
     plans: tuple[Plan | None, ...] = ()
     place: int = 0
+    #: What they are held against; None where nothing is masked for them.
+    sensitive: Sensitive | None = None
 
     @property
     def plan(self) -> Plan | None:

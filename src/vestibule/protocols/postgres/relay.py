@@ -128,7 +128,7 @@ class PostgresRelay:
             case Told():
                 self._tell(session, event)
             case Sought() | Asked() | Answered() | Spent():
-                session.approving(event)
+                session.holding.take(event)
                 self._asks.advance()
             case Proven() | Dialed() | DialFailed():
                 raise AssertionError("the log-in is over")

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from vestibule.gate.approvals import Held
 from vestibule.gate.outcome import Cause, Decided, Outcome
 from vestibule.gate.permit import refusal_permit, session_permit
 from vestibule.gate.reading import Reader
@@ -21,7 +20,7 @@ from vestibule.gate.session import SessionGate
 from vestibule.model import wording
 from vestibule.model.decision import Hold, Permit
 from vestibule.model.effect import Cancel, Close, Effect, Keep, Persist, Send, Wake
-from vestibule.model.event import Approving, Side
+from vestibule.model.event import Side
 from vestibule.model.names import Instant
 from vestibule.model.record import Record
 from vestibule.model.statement import Statement, Unsupported
@@ -82,7 +81,7 @@ class Session:
         #: The Sync of a Query refused behind unsynced messages: what follows depends on whether those had failed.
         self.settling: Owed | None = None
         #: The statement at the head of the line, while people decide about it.
-        self.holding: Holding | None = None
+        self.holding = Holding(self)
         self.is_mid_message = False
         #: The client has said Terminate: what it asked for before still runs to its end.
         self.is_leaving = False
@@ -168,38 +167,8 @@ class Session:
         decided = self.gate.decide(statement, shown, self.now)
         recorded = self.recorded(decided)
         if isinstance(decided.decision, Hold):
-            # Locks are never held while a person thinks, and what is behind in a pipeline may need an answer.
-            self.holding = Holding(Held(self.gate, decided, statement, is_live=self.is_idle and self.status == "I"))
-            self._go_on_holding()
+            self.holding.begin(decided, statement)
         return recorded
-
-    def approving(self, event: Approving) -> None:
-        """Take what the approvals say about the statement that waits for people."""
-        if self.holding is not None:
-            self.holding.take(event, self.now)
-            self._go_on_holding()
-
-    def released(self) -> Decided | None:
-        """Take the decision of the statement that waited, once people have decided; None while it waits."""
-        if self.holding is None or not self.holding.held.is_over:
-            return None
-        decided, self.holding = self.holding.held.decided, None
-        return decided
-
-    def note_full(self, is_full: bool) -> None:
-        """Note whether the client is read while its statement waits for people."""
-        if self.holding is not None:
-            self.holding.is_full = is_full
-            self._go_on_holding()
-
-    def _go_on_holding(self) -> None:
-        if self.holding is None:
-            return
-        self.effects += self.holding.held.take_effects()
-        notice = self.holding.notices(self.now)
-        if notice:
-            self.tell_client(notice)
-            self.effects.append(Wake(self.deadline()))
 
     def recorded(self, decided: Decided) -> Decided:
         """Record a decision. What is kept of it is small: thousands may wait for their outcome."""
@@ -295,9 +264,7 @@ class Session:
 
     def undo_from(self, names: frozenset[str]) -> None:
         """Take back what could not be recorded: the driver dropped it and everything behind it."""
-        if self.holding is not None:
-            self.holding.held.undo(names, EVIDENCE)
-            self._go_on_holding()
+        self.holding.undo(names, EVIDENCE)
         was_skipped = any(running.decided.record.name in names for running in self._skipped)
         self._forget(names)
         first = 1 if was_skipped else next((at for at, owed in enumerate(self.owed) if _is_of(owed, names)), None)
@@ -375,7 +342,7 @@ class Session:
         idle = self.gate.idle_us()
         ends_at = self.gate.ends_at()
         self.due_at = ends_at if idle is None else min(ends_at, Instant(self._idle_since() + idle))
-        if self.holding is not None and self.holding.due_at is not None:
+        if self.holding.due_at is not None:
             self.due_at = min(self.due_at, self.holding.due_at)
         return self.due_at
 
@@ -387,14 +354,12 @@ class Session:
         elif idle is not None and self.now >= self._idle_since() + idle:
             self.end("idle", wording.session_ended(f"idle {spell(idle)}"))
         else:
-            if self.holding is not None:
-                self.holding.held.check_time(self.now)
-                self._go_on_holding()
+            self.holding.check_time()
             self.effects.append(Wake(self.deadline()))
 
     def _idle_since(self) -> Instant:
         # A statement that runs, or waits for people, is no silence, however long it does.
-        return self.last_asked_at if self.is_idle and self.holding is None else self.now
+        return self.last_asked_at if self.is_idle and not self.holding else self.now
 
     def _end_by_time(self) -> None:
         identity = self.gate.identity
@@ -408,9 +373,8 @@ class Session:
         """Pass a cancel on, unless nothing runs: a late one must not hit the next statement."""
         if self.owed:
             self.effects.append(Cancel(self._cancel, self._session_permit))
-        elif self.holding is not None:
-            self.holding.held.cancel()
-            self._go_on_holding()
+        else:
+            self.holding.cancel()
 
     def leave(self) -> None:
         """Take the client's Terminate: pass it on behind what still runs, as the server would read it."""
@@ -437,7 +401,7 @@ class Session:
         if self.is_over:
             return
         self.is_over = True
-        self._abandon_held(cause)
+        self.holding.abandon(cause)
         if cause != "target_closed":
             self.request_cancel()
         # Inside a row of many megabytes there is no place for a message: the client sees the connection close.
@@ -447,19 +411,6 @@ class Session:
         self._finish_all(("08006", fault) if fault else ("", ""))
         self.persist(self.gate.closed(cause, self.now))
         self.effects.append(Close(cause, fault))
-
-    def _abandon_held(self, cause: Cause) -> None:
-        """Let nobody approve what nobody waits for: a later answer carries nothing out."""
-        if self.holding is None:
-            return
-        held, self.holding = self.holding.held, None
-        if not held.is_over:
-            held.abandon(cause)
-        self.effects += held.take_effects()
-        if held.decided.is_recorded:
-            running = Running(held.decided, forwarded=False)
-            running.end("cancelled")
-            self.finish(running, "")
 
     def _finish_all(self, error: tuple[str, str]) -> None:
         self.write_completed("")

@@ -19,6 +19,8 @@ from vestibule.analysis.sql.analyse import small
 from vestibule.analysis.sql.catalog import Catalog
 from vestibule.analysis.sql.settings import judge
 from vestibule.gate.reading import Named
+from vestibule.gate.unmasking import unmasking
+from vestibule.masking.sensitive import Sensitive
 from vestibule.model.effect import Analyse
 from vestibule.model.statement import Analysis, Impact, Parameter, Parsed, Unknown, Unsupported
 from vestibule.protocols.postgres import messages as pg
@@ -75,6 +77,12 @@ PATH_CHANGED: Final = Unsupported(
     "vestibule: a statement that needs approval cannot follow a change of search_path in one pipeline",
     "Send it by itself, after the answer to the one before (in a pipeline: after Sync).",
 )
+_SEEING: Final = frozenset({"SelectStmt", "CopyStmt"})
+_ONLY_A_QUERY: Final = Unsupported(
+    "0A000",
+    "vestibule: only a query that keeps and changes nothing can see through masks",
+    "Write a SELECT, or COPY (SELECT ...) TO STDOUT, behind the comment.",
+)
 _ABORTED: Final = Unsupported(
     "25P02", "current transaction is aborted, commands ignored until end of transaction block"
 )
@@ -128,15 +136,24 @@ class Understanding:
         session = self._session
         if not self._is_known():
             return _CATALOG_CHANGED
-        knowledge = session.known.knowledge
+        knowledge = session.known.knowledge(text)
         answer = session.reader.read(text, knowledge, self._stands_for) if small(text) else self._large(text)
         match answer:
             case Unsupported():
                 return answer
             case Unknown(names=names):
                 return self._look_for(names)
+            case Parsed(statements=statements) if self._asks_for_more(text, statements):
+                return _ONLY_A_QUERY
             case Parsed(statements=statements):
                 return self._travelling(statements)
+
+    def _asks_for_more(self, text: bytes, analyses: Analyses) -> bool:
+        """Whether a text that asks to see through masks would keep or write what it sees."""
+        if not self._session.known.is_masked or unmasking(text) is None:
+            return False
+        is_query = all(analysis.kind in _SEEING and analysis.impact is Impact.READ for analysis in analyses)
+        return not is_query or any(_changes_session(analysis) for analysis in analyses)
 
     def _look_for(self, names: Sequence[str]) -> Unsupported:
         """Have the relations asked again for a name that is not known, and wait; refuse where nobody can ask."""
@@ -181,7 +198,7 @@ class Understanding:
     def _large(self, text: bytes) -> Answer:
         """Have a large text read outside the pump, one at a time: also one whose message was skipped meanwhile."""
         session = self._session
-        knowledge = session.known.knowledge
+        knowledge = session.known.knowledge(text)
         wanted = (text, knowledge.version)
         if self._asked is not None and self._answer is None:
             raise Waiting
@@ -196,11 +213,12 @@ class Understanding:
         if not self._is_known():
             return _CATALOG_CHANGED
         known = self._session.known
-        if prepared.catalog == known.knowledge.version:
+        if prepared.catalog == known.knowledge(prepared.text).version:
             return prepared.analyses if self._is_known_for(prepared.analyses) else _CATALOG_CHANGED
         analyses = self.read(prepared.text)
         if not isinstance(analyses, Unsupported):
-            prepared.analyses, prepared.catalog = analyses, known.knowledge.version
+            prepared.analyses, prepared.catalog = analyses, known.knowledge(prepared.text).version
+            prepared.sensitive = self.sensitive(prepared.text)
         return analyses
 
     def _is_known(self) -> bool:
@@ -216,9 +234,13 @@ class Understanding:
             self._learn()
         return True
 
-    def know_path(self) -> bool:
-        """The same for the search path, which is part of what people approve."""
-        return not self._session.known.is_own_stale or self._learn()
+    def know_present(self) -> bool:
+        """Ask what people are to approve rests on, and wait; False if the session has changed it and nobody can ask."""
+        known = self._session.known
+        if known.is_current(self._session.now) and not known.is_own_stale:
+            return True
+        # Behind a Parse nobody can ask before the Sync; what was known then is as good as present.
+        return self._learn() or not known.is_own_stale
 
     def _learn(self) -> bool:
         session = self._session
@@ -230,7 +252,13 @@ class Understanding:
 
     def prepared(self, text: bytes, analyses: Analyses, types: tuple[int, ...] = ()) -> Prepared:
         """Make what a name will stand for."""
-        return Prepared(text, analyses, types, self._session.known.knowledge.version, declared=types)
+        knowledge = self._session.known.knowledge(text)
+        return Prepared(text, analyses, types, knowledge.version, declared=types, sensitive=self.sensitive(text))
+
+    def sensitive(self, text: bytes) -> Sensitive | None:
+        """Say what the answers of a text are held against; None where nothing is masked for it."""
+        scene = self._session.known.knowledge(text).scene
+        return None if scene is None else scene.sensitive
 
     # --- names -------------------------------------------------------------------------------------------------------
 
@@ -316,8 +344,11 @@ class Understanding:
 
     def _inside(self, text: bytes, analysis: Analysis) -> Prepared:
         """Give the statement inside a PREPARE or DECLARE, with its own part of the text."""
-        catalog = self._session.known.knowledge.version
-        return Prepared(text[analysis.start : analysis.end], (analysis,), catalog=catalog, is_inside=True)
+        # What SQL keeps for later shows no masked column, whoever has approved it.
+        known, part = self._session.known, text[analysis.start : analysis.end]
+        return Prepared(
+            part, (analysis,), catalog=known.knowledge(part).version, is_inside=True, sensitive=self.sensitive(b"")
+        )
 
 
 def judge_bound(analyses: Analyses, parameters: Sequence[Parameter]) -> Unsupported | None:
