@@ -108,12 +108,9 @@ class DataProcess:
         self._around = Surroundings(gate, self._reader, self._salted, self._settings.limits.bind_bytes)
 
     def records_results(self, target: Target) -> bool:
-        """Tell whether what a target's clients are shown is recorded: never before it is masked."""
-        return self._settings.recording.results == "masked" and self.masks_results(target)
-
-    def masks_results(self, target: Target) -> bool:
-        """Tell whether a target's results pass the storage mask: of none yet, so none is recorded."""
-        return False
+        """Tell whether what a target's clients are shown is recorded: where somebody has said what is sensitive."""
+        is_masked = self._around is not None and self._around.gate.is_masked(target)
+        return is_masked and self._settings.recording.results == "masked"
 
     def make_relay(self, conversation: Conversation) -> PostgresRelay:
         """Make the relay of one connection."""

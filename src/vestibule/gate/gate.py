@@ -56,6 +56,14 @@ class Gate:
         """List what masks the screen of the identity on the target; the same object while the policy is the same."""
         return self._engine.labels(identity, target)[0]
 
+    def stored_labels(self, identity: Identity, target: Target) -> tuple[Label, ...]:
+        """List what masks all that is stored about the target; the same object while the policy is the same."""
+        return self._engine.labels(identity, target)[1]
+
+    def is_masked(self, target: Target) -> bool:
+        """Tell whether the policy says of anything at the target that it is sensitive."""
+        return bool(self._engine.masks(target.name))
+
     def lifted(self, identity: Identity, target: Target, names: frozenset[str]) -> tuple[Decision, tuple[Label, ...]]:
         """Say who must approve that a statement sees through masks, and what is masked all the same."""
         return self._engine.lifted(identity, target, names)

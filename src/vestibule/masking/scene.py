@@ -24,9 +24,13 @@ Node = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Temporary:
-    """A temporary relation of this session, made by a clean statement; `columns` is None if they are not known."""
+    """A temporary relation of this session, made by a clean statement; `columns` is None if they are not known.
+
+    One that `is_closed` was made when other columns were masked, so what it holds may be masked now.
+    """
 
     columns: tuple[str, ...] | None = None
+    is_closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,15 @@ class Scene:
 
 def relation(scene: Scene, node: Node) -> int | Temporary | None:
     """Say what a RangeVar that is no WITH query means: an object number, a temporary relation, or nothing known."""
+    meant = _meant(scene, node)
+    if isinstance(meant, Temporary) and meant.is_closed:
+        raise RefusedError(
+            f"{node['relname']} was made when other columns were masked for you", "Drop it, and make it again."
+        )
+    return meant
+
+
+def _meant(scene: Scene, node: Node) -> int | Temporary | None:
     schema, name = node.get("schemaname"), node["relname"]
     if schema is None:
         return _unqualified(scene, node)

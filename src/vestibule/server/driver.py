@@ -231,6 +231,9 @@ class Driver:
         records = [
             effect.record for effect in effects if type(effect) is Persist and not self._has_its_own_way(effect.record)
         ]
+        for record in records:
+            if record.kind is Kind.AUDIT_FAULT:
+                log.error("audit_fault", fault=record.members["fault"], phase=record.members["phase"])
         if records:
             self._persisted(self._ledger.persist(records, self._services.clock.now()))
         for effect in effects:

@@ -74,6 +74,7 @@ class Answering:
             shape = self._shape()
             session.target.columns = None if shape is None else shape.columns
             session.target.layout = None if shape is None else shape.mask
+            session.target.stored = None if shape is None else shape.stored
             item = session.target.next()
             if item is None:
                 break
@@ -101,7 +102,7 @@ class Answering:
         if learning is not None:
             learning.take_rows(item)
             return
-        self._disclose(item.data, item.count)
+        self._disclose(item.data, item.count, item)
         self._session.gate.counts.values_masked += item.masked
         self._session.is_mid_message = not item.complete
 
@@ -111,13 +112,13 @@ class Answering:
             raise TargetProtocolError("unexpected CopyData of the target")
         self._disclose(item.data, 0)
 
-    def _disclose(self, data: bytes, rows: int) -> None:
+    def _disclose(self, data: bytes, rows: int, item: Rows | None = None) -> None:
         running = self._running()
         if running.result is None:
             running.result = self._session.gate.result()
         running.result.disclose(data, rows)
         running.bytes_from_target += len(data)
-        self._keeping.data(running, data, rows)
+        self._keeping.data(running, data, rows, item)
         self._session.tell_client(data)
 
     # --- messages ----------------------------------------------------------------------------------------------------
@@ -220,7 +221,8 @@ class Answering:
     def _row_description(self, message: pg.RowDescription) -> None:
         owed = self._head(type(message))
         if owed.answer is Answer.QUERY:
-            owed.shape = Shape(True, len(message.fields), self._mask(message, owed), message.fields)
+            mask, stored = self._mask(message, owed), self._keeping.mask(message, owed)
+            owed.shape = Shape(True, len(message.fields), mask, stored, message.fields)
             running = self._running()
             running.result, running.head = self._session.gate.result(), None
         else:
@@ -228,6 +230,7 @@ class Answering:
             if owed.shape is not None:
                 shape = owed.shape
                 shape.columns, shape.mask, shape.fields = len(message.fields), self._mask(message, owed), message.fields
+                shape.stored = self._keeping.mask(message, owed)
         self._pass(message, owed)
 
     def _mask(self, message: pg.RowDescription, owed: Owed) -> RowMask | None:
@@ -319,6 +322,7 @@ class Answering:
         running = self._running()
         running.result, running.is_copying_out = self._session.gate.result(), True
         running.head = encode(message)
+        self._keeping.begin_copy(running, owed)
         self._pass(message, owed)
 
     def _lift_copy(self, owed: Owed) -> None:
@@ -338,13 +342,13 @@ class Answering:
         if _is_fatal(message):
             session.tell_client(encode(message))
             if session.owed and session.owed[0].running is not None:
-                session.owed[0].running.end("unknown", (message.text("C"), message.text("M")))
+                session.owed[0].running.end("unknown", self._keeping.error_of(message, session.owed[0]))
             session.end("target_closed", "", fault=f"the target ended the session: {message.text('C')}")
             return
         owed = self._head(type(message))
         if owed.is_reduced:
             message = pg.ErrorResponse(self._reduced(message.fields))
-        error = (message.text("C"), message.text("M"))
+        error = self._keeping.error_of(message, owed)
         match owed.answer:
             case Answer.POISON:
                 self._poisoned(owed)

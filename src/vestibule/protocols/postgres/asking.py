@@ -25,7 +25,7 @@ from vestibule.protocols.postgres.codec import decode_frontend, encode
 from vestibule.protocols.postgres.errors import refusal
 from vestibule.protocols.postgres.frames import Copied, Frame, Rows
 from vestibule.protocols.postgres.names import Names, Unsettled
-from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Running, Shape
+from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Running, Shape, storing
 from vestibule.protocols.postgres.session import OWED_LIMIT, Session
 from vestibule.protocols.postgres.states import CLIENT, Act, State
 from vestibule.protocols.postgres.understanding import (
@@ -188,7 +188,7 @@ class Asking:
             decided = self._refuse_text(message.text, resolved)
         else:
             decided = self._decided(Statement(message.text, resolved, meaning=self._texts(analyses)), ())
-        sensitive = self._understanding.sensitive(message.text)
+        sensitive, stored = self._understanding.sensitive(message.text), self._understanding.stored(message.text)
         self._understanding.settle()
         if decided.permit is None or isinstance(analyses, Unsupported):
             session.refuse_query(session.explain(decided), decided)
@@ -198,6 +198,7 @@ class Asking:
         session.tell_target(encode(message), decided.permit)
         plans = tuple(analysis.plan for analysis in analyses)
         owed = Owed(Answer.QUERY, session.segment, running, copies=copies(analyses), plans=plans, sensitive=sensitive)
+        owed.storing = storing(analyses, stored)
         session.owe(owed)
         session.may_copy = owed if owed.copies else None
         # A Query ends what the unnamed statement meant, and the unnamed portal is the Query's own from here on.
@@ -236,7 +237,8 @@ class Asking:
             understanding.know_present()
         prepared = understanding.prepared(message.text, analyses, message.types)
         change = session.prepared.offer(message.name, prepared, session.segment)
-        session.owe(Owed(Answer.PARSE, session.segment, change=change, plans=prepared.plans))
+        owed = Owed(Answer.PARSE, session.segment, change=change, plans=prepared.plans, storing=prepared.storing)
+        session.owe(owed)
         self._forward(message)
 
     def _bind(self, message: pg.Bind) -> None:
@@ -253,14 +255,17 @@ class Asking:
             return
         running = Running(decided, formats=message.result_formats)
         # A statement's own description says nothing of formats, which masks depend on.
-        shape = prepared.shape if prepared.shape.is_asked and not session.known.is_masked else Shape()
+        is_clear = not session.known.is_masked and prepared.stored is None
+        shape = prepared.shape if prepared.shape.is_asked and is_clear else Shape()
         meaning = self._understanding.meaning(prepared.analyses)
         portal = Portal(prepared, message, running, shape, session.gate.gate.policy, meaning)
         replaced = session.portals.current(message.portal)
         change = session.portals.offer(message.portal, portal, session.segment)
         closing = replaced.value.running if replaced is not None and replaced.value is not None else None
         plans = prepared.plans
-        session.owe(Owed(Answer.BIND, session.segment, running, change=change, closing=closing, plans=plans))
+        owed = Owed(Answer.BIND, session.segment, running, change=change, closing=closing, plans=plans)
+        owed.storing = prepared.storing
+        session.owe(owed)
         session.tell_target(encode(message), decided.permit)
         session.is_unsynced = True
 
@@ -347,6 +352,7 @@ class Asking:
         plans = () if prepared is None else prepared.plans
         sensitive = None if prepared is None else prepared.sensitive
         owed = Owed(Answer.DESCRIBE, session.segment, prepared=of, shape=shape, plans=plans, sensitive=sensitive)
+        owed.storing = None if prepared is None else prepared.storing
         session.owe(owed)
         self._forward(message)
 
@@ -362,6 +368,7 @@ class Asking:
         copying = copies(portal.prepared.analyses)
         plans = portal.prepared.plans
         owed = Owed(Answer.EXECUTE, session.segment, portal.running, shape=portal.shape, copies=copying, plans=plans)
+        owed.storing = portal.prepared.storing
         session.owe(owed)
         session.may_copy = owed if owed.copies else None
         if not portal.prepared.is_inside:
@@ -381,7 +388,11 @@ class Asking:
         if decided is None:
             return False
         session.complete(before, "ok")
-        portal.running, portal.policy, portal.meaning = Running(decided), session.gate.gate.policy, meaning
+        portal.running = Running(decided, formats=portal.bind.result_formats)
+        portal.policy, portal.meaning = session.gate.gate.policy, meaning
+        if portal.prepared.storing is not None:
+            # It was described for what was to be stored then.
+            portal.shape = Shape()
         return True
 
     def _describe_first(self, name: str, portal: Portal) -> None:
@@ -396,6 +407,7 @@ class Asking:
                 is_visible=False,
                 plans=plans,
                 sensitive=portal.prepared.sensitive,
+                storing=portal.prepared.storing,
             )
             self._session.owe(owed)
             self._forward(pg.Describe("P", name))

@@ -4,12 +4,16 @@
    when the session begins, and again before the next statement once the session may have changed them.
 2. Where columns are masked, a snapshot of all relations is asked too: when the one that the process has is too old,
    and when a statement or an answer names what it does not know.
-3. Texts are read by all of this together (`knowledge`), under one version. Before there is a snapshot no relation is
+3. Where less is stored than shown, what is stored is decided by a scene of its own. It needs the same knowledge, but
+   nothing waits for that where nobody can ask: what is not known is not stored. The session's temporary relations may
+   hold anything that it was ever shown.
+4. Texts are read by all of this together (`knowledge`), under one version. Before there is a snapshot no relation is
    known, so that none can be read.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
@@ -51,8 +55,10 @@ class Knowing:
         #: The snapshot was loaded for the statement that is being read.
         self._is_fresh = False
         self._loaded: Loaded | None = None
-        self._knowledge: dict[frozenset[str] | None, Knowledge] = {}
+        self._knowledge: dict[tuple[frozenset[str] | None, bool], Knowledge] = {}
         self._labels = gate.labels()
+        self._stored = gate.stored_labels()
+        self._has_been_apart = self._stored != self._labels
         self._learned_at = Instant(0)
 
     @property
@@ -60,13 +66,35 @@ class Knowing:
         """Whether any column is masked for this identity here."""
         return bool(self._gate.labels())
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether less is stored than shown, or was when something was made that is still there."""
+        self._note_labels()
+        return self._has_been_apart
+
+    def _note_labels(self) -> None:
+        labels, stored = self._gate.labels(), self._gate.stored_labels()
+        if labels is not self._labels or stored is not self._stored:
+            changed = (labels, stored) != (self._labels, self._stored)
+            self._labels, self._stored = labels, stored
+            self._has_been_apart = self._has_been_apart or changed or labels != stored
+            self._forget()
+
+    def change(self) -> None:
+        """Note that the session may have changed relations themselves."""
+        self.is_own_stale = self._is_lacking = True
+
+    def should_ask(self) -> bool:
+        """Whether the target is to be asked again for the sake of what is stored, if it can be."""
+        return self.is_apart and (self.is_own_stale or self._is_lacking or not self._loaded)
+
     def must_ask(self) -> bool:
         """Whether texts cannot be read rightly before the target has been asked again."""
         return self.is_catalog_stale or (self.is_masked and (self.is_own_stale or self._is_lacking or not self._loaded))
 
     def must_survey(self, now: Instant) -> bool:
         """Whether a new snapshot is due; one that another session has loaded will do."""
-        if not self.is_masked or self._is_fresh:
+        if not (self.is_masked or self.is_apart) or self._is_fresh:
             return False
         loaded = None if self._is_lacking else self._gate.loaded(now)
         if loaded is not None and loaded is not self._loaded:
@@ -120,17 +148,18 @@ class Knowing:
 
     def knowledge(self, text: bytes) -> Knowledge:
         """Everything that a text is read by; one that asks to see through masks is read as if people had approved."""
-        labels = self._gate.labels()
-        if labels is not self._labels:
-            self._labels = labels
-            self._forget()
-        lifted = unmasking(text) if labels else None
-        found = self._knowledge.get(lifted)
+        self._note_labels()
+        lifted = unmasking(text) if self._labels else None
+        key = (lifted, self.is_own_stale or self.is_catalog_stale)
+        found = self._knowledge.get(key)
         if found is None:
             if len(self._knowledge) >= _READINGS:
                 self._forget()
             shown = self._gate.labels_for(lifted)
-            found = self._knowledge[lifted] = Knowledge(self.catalog, self._scene(shown) if shown else None)
+            is_apart = self._has_been_apart or shown != self._stored
+            scene = self._scene(shown) if shown else None
+            stored = self._stored_scene() if is_apart and self._stored else None
+            found = self._knowledge[key] = Knowledge(self.catalog, scene, stored)
         return found
 
     def _forget(self) -> None:
@@ -144,3 +173,11 @@ class Knowing:
             temporaries={name: Temporary() for name in self.temporaries},
             is_fresh=self._is_fresh,
         )
+
+    def _stored_scene(self) -> Scene:
+        scene = self._scene(self._stored)
+        if self.is_own_stale or self.is_catalog_stale:
+            # No relation is known any more, so that nothing of one is stored.
+            return replace(scene, sensitive=self._gate.close_masks(_NOTHING, self._stored), is_fresh=False)
+        closed = self._has_been_apart
+        return replace(scene, temporaries={name: Temporary(is_closed=closed) for name in self.temporaries})

@@ -113,7 +113,7 @@ class Session:
 
     def keep(self, running: Running, data: bytes, head: bytes = b"", goes_on: bool = False) -> None:
         """Record what the client is shown of a statement, where its session is recorded."""
-        if self.gate.records_results:
+        if self.gate.keeps_results():
             self.effects.append(Keep(running.decided.number, data, head, goes_on))
 
     def persist(self, record: Record) -> None:
@@ -409,6 +409,8 @@ class Session:
             self.tell_client(encode(ended(code, text)))
         self.tell_target(encode(pg.Terminate()))
         self._finish_all(("08006", fault) if fault else ("", ""))
+        if self.gate.has_failed:
+            self.persist(self.gate.storage_fault("ended", self.now))
         self.persist(self.gate.closed(cause, self.now))
         self.effects.append(Close(cause, fault))
 
