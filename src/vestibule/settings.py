@@ -13,7 +13,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final, Self
+from typing import Annotated, BinaryIO, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
@@ -184,6 +184,15 @@ class Log(Strict):
     publish_every: Annotated[float, _seconds(0.1, 3600)] = 5.0
 
 
+class Recording(Strict):
+    """What is kept of what clients are shown, and how much room it takes before it is in the object store."""
+
+    results: Literal["masked", "digest"] = "masked"
+    result_rows: int = Field(default=10_000, ge=0, le=2**40)
+    result_bytes: Annotated[Size, _bytes(0, 2**40)] = 8 * _MIB
+    spool_max: Annotated[Size, _bytes(16 * _MIB, 2**50)] = 20 * _GIB
+
+
 class Limits(Strict):
     """Bounds of one data process."""
 
@@ -215,6 +224,7 @@ class Settings(Strict):
     insecure_loopback_http: bool = Field(default=False, examples=["false"])
     journal: Journal = Field(default=Journal(), examples=["{min_free: 2GiB}"])
     log: Log = Field(default=Log(), examples=["{origin: vestibule.example/log}"])
+    recording: Recording = Field(default=Recording(), examples=["{spool_max: 20GiB}"])
     limits: Limits = Field(default=Limits(), examples=["{sessions: 1000}"])
 
     _path: Path = PrivateAttr(default=Path())

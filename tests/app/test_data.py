@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,8 @@ from uuid import UUID
 import pytest
 
 from tests.support.policies import HEAD, RULES
-from vestibule.app.data import DataProcess, open_journal, reach, started, wall_clock, writer
+from tests.support.scripted import FakeJournal
+from vestibule.app.data import DataProcess, make_recorder, open_journal, reach, started, wall_clock, writer
 from vestibule.model.errors import ConfigurationError
 from vestibule.model.event import Tls
 from vestibule.model.identity import Peer
@@ -19,6 +21,8 @@ from vestibule.model.target import Target
 from vestibule.policy.document import load
 from vestibule.protocols.base import Conversation, Reply, Speak, StartTls
 from vestibule.protocols.postgres import rows
+from vestibule.server.clock import Clock
+from vestibule.server.commits import Commits
 from vestibule.settings import Settings
 from vestibule.settings import load as load_settings
 
@@ -76,6 +80,36 @@ def test_a_policy_that_does_not_load_is_refused_and_the_old_one_stays(settings: 
         process.apply_policy(given(b"version: 2\n"))
     assert process._around is not None
     assert process._around.gate.policy == POLICY.digest
+
+
+def test_nothing_is_recorded_before_it_is_masked_nor_against_the_settings(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = next(iter(POLICY.targets.values()))
+    process = DataProcess(settings)
+    process.apply_policy(given())
+    assert process._around is not None
+    recording = process._around.gate.recording
+    assert not recording.records(target)
+    monkeypatch.setattr(DataProcess, "masks_results", lambda self, target: True)
+    assert recording.records(target)
+    digest = settings.recording.model_copy(update={"results": "digest"})
+    assert not DataProcess(settings.model_copy(update={"recording": digest})).records_results(target)
+    assert (recording.rows, recording.bytes) == (10_000, 8 << 20)
+
+
+def test_a_data_process_has_a_spool_of_its_own_and_its_share_of_the_room(settings: Settings) -> None:
+    half = settings.model_copy(update={"workers": 2})
+
+    async def make() -> None:
+        commits = Commits(FakeJournal(), lambda: None)
+        recorder = make_recorder(half, 1, commits, Clock())
+        recorder._spool.take(settings.recording.spool_max // 2)
+        assert not recorder.admits_sessions
+        recorder.close()
+
+    asyncio.run(make())
+    assert (settings.data / "spool" / "gate1.1").is_dir()
 
 
 def test_each_writer_has_a_folder_and_a_name_of_its_own(settings: Settings) -> None:

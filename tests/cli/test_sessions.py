@@ -59,10 +59,39 @@ HELD = ALLOWED | {"number": 3, "decision": "hold", "rule": "two people", "cause"
 WAITS = HELD | {"outcome": None, "finished_at": None, "duration_us": None, "rows": None}
 
 
+TABLES: list[dict[str, Any]] = [
+    {
+        "statement": 1,
+        "at_us": 1_100_000,
+        "columns": [
+            {"name": "id", "type": 23, "masked": None},
+            {"name": "ssn", "type": 25, "masked": "keep_last"},
+            {"name": "place", "type": 600, "masked": None},
+        ],
+        "continued": False,
+        "rows": [["1", "*****6789", {"bytes": 16}], ["2", None, None]],
+        "ended": False,
+        "tag": None,
+        "error": None,
+    },
+    {
+        "statement": 1,
+        "at_us": 9_000_000,
+        "columns": [{"name": "id", "type": 23, "masked": None}],
+        "continued": True,
+        "rows": [["3\x1b[2J"]],
+        "ended": True,
+        "tag": "SELECT 3",
+        "error": None,
+    },
+]
+
+
 class Gateway:
     """Answers as the control plane does."""
 
     server = "https://v"
+    pages = ("0.0.0", "0.1.0", "1.0.0")
 
     def __init__(self, killed: bool = True) -> None:
         self.asked: list[tuple[str, str, Mapping[str, Any]]] = []
@@ -81,8 +110,18 @@ class Gateway:
         if path == "/api/v1/sessions":
             more = "before" not in (query or {})
             return {"sessions": [ABOUT], "next": "cursor" if more else None}
+        if path.endswith("/replay/results"):
+            return self._results(query or {})
         after = (query or {})["after"]
         return {"session": ABOUT, "statements": [DENIED] if after else [ALLOWED], "next": None if after else 1}
+
+    def _results(self, query: Mapping[str, Any]) -> Any:
+        number = self.pages.index(query["after"]) if query.get("after") else 0
+        known = [ALLOWED] if query.get("seen") == 0 else []
+        over = number >= len(TABLES)
+        following = self.pages[min(number + 1, len(TABLES))]
+        page = {"tables": TABLES[number : number + 1], "next": following, "over": over, "missing": []}
+        return {"session": ABOUT, "statements": known, **page}
 
 
 @pytest.fixture
@@ -199,3 +238,38 @@ def test_what_is_no_id_goes_nowhere(gateway: Gateway, session: str) -> None:
     assert isinstance(result.exception, CommandError)
     assert result.exception.code is Exit.USAGE
     assert gateway.asked == []
+
+
+def test_what_was_shown_stands_under_its_statement_and_before_its_outcome(gateway: Gateway) -> None:
+    output = run("replay", "3c77", "--speed", "0").output
+    places = [output.index(words) for words in ("SELECT pg_sleep(5)", "*****6789", "3?[2J", "#1 ok")]
+
+    assert places == sorted(places)
+    assert "ssn (keep_last)" in output
+    assert "NULL" in output
+    assert "16 bytes" in output
+    assert "\x1b[2J" not in output
+
+
+def test_a_replay_as_json_has_the_tables_at_their_moments(gateway: Gateway) -> None:
+    told = json.loads(run("replay", "3c77", "--json").output)
+
+    assert [each["at_us"] for each in told] == sorted(each["at_us"] for each in told)
+    assert [each["rows"] for each in told if "rows" in each] == [table["rows"] for table in TABLES]
+
+
+def test_following_shows_statements_and_rows_as_they_come_until_the_end(gateway: Gateway) -> None:
+    result = run("replay", "3c77", "--follow")
+    assert result.exit_code == 0, result.output
+    places = [result.output.index(words) for words in ("SELECT pg_sleep(5)", "*****6789", "#1 SELECT 3", "closed:")]
+
+    assert places == sorted(places)
+    asked = [query for _, _, query in gateway.asked]
+    assert [(query["after"], query["seen"]) for query in asked] == [("0.0.0", 0), ("0.1.0", 1), ("1.0.0", 1)]
+    assert all(query["wait"] == 20 for query in asked)
+
+
+def test_following_as_json_is_a_page_a_line(gateway: Gateway) -> None:
+    lines = run("replay", "3c77", "--follow", "--json").output.splitlines()
+
+    assert [len(json.loads(line)["tables"]) for line in lines] == [1, 1, 0]

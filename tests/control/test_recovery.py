@@ -161,7 +161,7 @@ async def test_the_index_shows_the_crash_and_the_verifier_is_content(site: Site)
 
 
 async def test_the_numbers_are_written_as_a_node_start_says_them(site: Site) -> None:
-    assert Recovered(2, 1).members() == {"sessions": 2, "statements_unknown": 1}
+    assert Recovered(2, 1, 7).members() == {"sessions": 2, "statements_unknown": 1, "spool_bytes": 7}
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import pytest
 
 from vestibule.evidence.canonical import encode_body, leaf_hash
 from vestibule.evidence.checkpoint import VerifierKey, open_checkpoint
+from vestibule.evidence.cobblestone import seal
 from vestibule.evidence.commitment import bind_key, bytes_mac, parameter_field, storage_token, text_mac
 from vestibule.evidence.literals import TEXT_BYTES, TEXT_CHARACTERS
 from vestibule.evidence.merkle import Frontier
@@ -42,6 +43,8 @@ def spaced(data: bytes) -> str:
         storage_token(KEY, "k1", "ssn", "078051120"),
         spaced(encode_frame(b"{}", b"[]")),
         encode_entries(ENTRIES).hex(),
+        seal(KEY, bytes(24), b"ctx", b"hello vestibule")[24:].hex(),
+        "0000000000000001 00000002 01 00000002 6162",
         *(leaf_hash(entry).hex() for entry in ENTRIES),
         encode_body(
             Kind.NODE_STOPPED, {"cause": "operator", "open_sessions": 0, "queue_empty": True}, bytes(range(16))

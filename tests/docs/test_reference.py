@@ -80,7 +80,7 @@ def _spelled(value: object) -> object:
     if isinstance(value, str):
         value = parse(f"x: {value}".encode()).data["x"]
     if isinstance(value, str) and re.fullmatch(r"[0-9]+(MiB|GiB)", value):
-        return settings.Journal.model_validate({"segment_bytes": value, "stop_free": 0, "min_free": 0}).segment_bytes
+        return settings.Journal.model_validate({"min_free": value, "stop_free": 0}).min_free
     if isinstance(value, str) and re.fullmatch(r"[0-9]+(s|m|h)", value):
         return float(value[:-1]) * {"s": 1, "m": 60, "h": 3600}[value[-1]]
     return value

@@ -24,6 +24,7 @@ REQUIRED = {
         "statement", "no", "dialect", "text_bytes", "text_mac", "bytes_mac", "bind_key", "decision", "rule",
     },
     Kind.STATEMENT_FINISHED: {"decided", "outcome", "forwarded"},
+    Kind.CHUNK_SEALED: {"stream", "seq", "object", "first_us", "last_us", "events", "recovered"},
     Kind.APPROVAL_REQUESTED: {
         "approval", "scope", "requester", "bytes_mac", "bind_key", "approvers", "quorum", "expires_at",
     },

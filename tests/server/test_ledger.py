@@ -22,6 +22,11 @@ class Book:
     def persist(self, *records: Record, now: int = 0) -> None:
         self.ledger.persist(records, Instant(now))
 
+    def end(self, cause: str, now: Instant, to_client: int, to_target: int) -> None:
+        ending = self.ledger.end(cause, now, to_client, to_target)
+        if ending is not None:
+            self.persist(ending, now=now)
+
     def known(self, name: str) -> bool:
         try:
             self.ledger.batch(name)
@@ -85,7 +90,7 @@ async def test_an_opened_session_that_nobody_closed_is_closed_with_what_is_known
     book.persist(opened, now=1_000)
     book.persist(record(kind=Kind.STATEMENT_DECIDED, decision="allow"))
     book.persist(record(kind=Kind.STATEMENT_DECIDED, decision="deny"))
-    book.ledger.close("protocol_error", Instant(5_000), to_client=7, to_target=9)
+    book.end("protocol_error", Instant(5_000), to_client=7, to_target=9)
     closing = book.journal.records[-1]
     assert closing.kind is Kind.SESSION_CLOSED
     assert closing.session == SESSION
@@ -107,9 +112,17 @@ async def test_an_opened_session_that_nobody_closed_is_closed_with_what_is_known
 
 async def test_a_session_is_closed_once_and_only_if_it_was_opened() -> None:
     book = Book()
-    book.ledger.close("crash", Instant(1), 0, 0)
+    book.end("crash", Instant(1), 0, 0)
     assert book.journal.records == []
     book.persist(record("opened", Kind.SESSION_OPENED))
     book.persist(record(kind=Kind.SESSION_CLOSED))
-    book.ledger.close("crash", Instant(1), 0, 0)
+    book.end("crash", Instant(1), 0, 0)
     assert book.journal.kinds() == [Kind.SESSION_OPENED, Kind.SESSION_CLOSED]
+
+
+async def test_an_end_that_its_relay_has_made_is_not_made_again_while_it_waits() -> None:
+    book = Book()
+    book.persist(record("opened", Kind.SESSION_OPENED), now=7)
+    assert book.ledger.opened_at == 7
+    book.ledger.ending()
+    assert book.ledger.end("crash", Instant(1), 0, 0) is None

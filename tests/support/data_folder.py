@@ -16,6 +16,7 @@ from vestibule.evidence.checkpoint import Checkpoint, VerifierKey, sign_checkpoi
 from vestibule.evidence.heartbeat import sessions_digest
 from vestibule.evidence.log import Grown, LogState, Row, integrate, publication, publishable
 from vestibule.evidence.merkle import TileRoot, root_at
+from vestibule.evidence.recording import Event, Part, Place, encode_event, seal
 from vestibule.evidence.segment import encode_frame, segment_name
 from vestibule.model.names import Instant, TargetName, stamp
 from vestibule.model.record import Json, Kind
@@ -61,6 +62,7 @@ class WriterChain:
     open: set[UUID] = field(default_factory=set)
     frames: list[tuple[tuple[int, int], bytes]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+    objects: dict[str, bytes] = field(default_factory=dict)
 
     def start(self) -> None:
         self.epoch, self.n = self.epoch + 1, 0
@@ -132,6 +134,21 @@ class OpenSession:
     id: UUID
     opened: dict[str, Json]
     no: int = 0
+    chunks: int = 0
+
+    def record(self, by: WriterChain | None = None) -> str:
+        """Seal a chunk of what was shown, and give its file; `by` is another writer that recovers it."""
+        place = Place(self.id, UUID(LOGIN), self.chunks)
+        plain = encode_event(Event(self.chunks, 1, Part.FRAMES, b"what was shown " * 9))
+        salt = sha256(self.id.bytes + bytes([self.chunks])).digest()
+        data, about = seal(place, bytes(32), salt[:24], salt[:16], plain)
+        name = f"objects/obj/{about.sha256[:2]}/{about.sha256}"
+        self.writer.objects[name] = data
+        covers: dict[str, Json] = {"first_us": 0, "last_us": 1, "events": 1, "statements": [1, 1]}
+        members: dict[str, Json] = {"stream": "results", "seq": self.chunks, "object": about.members(), **covers}
+        self.chunks += 1
+        (by or self.writer).write(Kind.CHUNK_SEALED, {**members, "recovered": by is not None}, self.id, by is None)
+        return name
 
     def decide(self, decision: str = "allow") -> dict[str, Json]:
         self.no += 1
@@ -161,6 +178,8 @@ class OpenSession:
             "cause": "client_closed",
             "statements": self.no,
             "last_sn": last,
+            "chunks": {"results": self.chunks} if self.chunks else {},
+            "recording_complete": True,
         }
         self.writer.write(Kind.SESSION_CLOSED, members, self.id)
         self.writer.open.discard(self.id)
@@ -267,7 +286,11 @@ def folder_of(log: PublishedLog, writers: list[WriterChain]) -> dict[str, bytes]
         # The newest segment still has the room that was allocated for it.
         newest = list(segments)[-1]
         segments[newest] += bytes(-len(segments[newest]) % 4_096)
-        files |= segments | {f"journal/{writer.node}/lock": b"", f"journal/{writer.node}/reserve": bytes(4_096)}
+        files |= (
+            writer.objects
+            | segments
+            | {f"journal/{writer.node}/lock": b"", f"journal/{writer.node}/reserve": bytes(4_096)}
+        )
     return files
 
 
@@ -301,6 +324,8 @@ def _serve(gate: WriterChain, source: random.Random) -> None:
             session.finish(decided, outcome=source.choice(["ok", "error", "cancelled"]))
         session.finish(session.decide("deny"), forwarded=False, outcome="refused")
         session.decide("deny")
+        for _ in range(session.no % 3):
+            session.record()
     for session in sessions[source.randint(0, 1) :]:
         session.close()
 
@@ -309,9 +334,17 @@ def _crash(gate: WriterChain, control: WriterChain) -> None:
     """The process is killed with a statement at the target; it starts again and the control process recovers."""
     session = gate.open_session()
     decided = session.decide()
+    session.record()
     sequenced = gate.sessions[session.id].sn - 1
     gate.start()
     unknown: dict[str, Json] = {"decided": decided, "outcome": "unknown", "forwarded": True}
     control.write(Kind.STATEMENT_FINISHED, unknown, session.id, sequenced=False)
-    closed: dict[str, Json] = {"opened": session.opened, "cause": "crash", "last_sn": sequenced}
+    session.record(by=control)
+    closed: dict[str, Json] = {
+        "opened": session.opened,
+        "cause": "crash",
+        "chunks": {"results": session.chunks},
+        "last_sn": sequenced,
+        "recording_complete": False,
+    }
     control.write(Kind.SESSION_CLOSED, closed, session.id, sequenced=False)

@@ -6,6 +6,8 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 from tests.support.scripted import (
     CopyingRelay,
@@ -23,7 +25,10 @@ from vestibule.server import sockets
 from vestibule.server.dialer import Dialer
 from vestibule.server.driver import Driver
 from vestibule.server.opening import Connection
+from vestibule.server.recorder import Recorder
 from vestibule.server.tls import ServerTls
+from vestibule.stores.objects import Directory
+from vestibule.stores.spool import Spool
 
 #: More than any test needs on a busy machine; a test that hangs fails.
 PATIENCE = 20.0
@@ -122,8 +127,9 @@ class Scene:
         handshake: ServerTls | None = None,
         to: Target | None = None,
         buffers: int = 0,
+        record: Path | None = None,
     ) -> None:
-        """Listen as the target, and connect as the client."""
+        """Listen as the target, and connect as the client; recordings go below `record`."""
         self.journal = FakeJournal(journal)
         self.desk = FakeDesk()
         self.listening = socket.create_server(("127.0.0.1", 0))
@@ -134,6 +140,10 @@ class Scene:
         self.to = to or target(self.listening.getsockname()[:2])
         self.dialer = Dialer(speak_at_once, FakeSecrets())
         self.services = services(self.journal, self.dialer, self.desk)
+        if record is not None:
+            spool, store = Spool(record / "spool", 1 << 30), Directory(record / "objects")
+            recorder = Recorder(spool, store, self.services.commits, self.services.clock)
+            self.services = replace(self.services, recorder=recorder)
         self.facts = conversation()
         self.session = self.facts.session
         self.relay = relay or (CopyingRelay(self.session, self.to) if copying else ScriptedRelay())
@@ -176,6 +186,8 @@ class Scene:
     async def close(self) -> None:
         """Leave nothing behind."""
         self.driver.abort()
+        if self.services.recorder is not None:
+            self.services.recorder.close()
         self.services.commits.close()
         for end in (self.client, self.target):
             if end is not None:

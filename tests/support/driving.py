@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from tests.support.doors import End, Scene, eventually
 from tests.support.scripted import permit_for, record
@@ -23,9 +24,9 @@ def on(word: bytes, *effects: Effect) -> Callable[[Event], Sequence[Effect]]:
     return lambda event: effects if data_of(event) == word else ()
 
 
-async def open_scene(make_scene: MakeScene, journal: str = "soon") -> Scene:
+async def open_scene(make_scene: MakeScene, journal: str = "soon", record_at: Path | None = None) -> Scene:
     """Make a scene whose target is dialled and whose session is open."""
-    scene = make_scene(journal="soon")
+    scene = make_scene(journal="soon", record=record_at)
 
     def opening(event: Event) -> Sequence[Effect]:
         match event:

@@ -20,13 +20,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.evidence_records import conversation
 from tests.support.journals import Clock, bodies, open_journal, stored, write_all
+from tests.support.recordings import KEY, KEY_ID
 from vestibule.control.integrator import Integrator, Settings
+from vestibule.control.leftovers import Leftovers
 from vestibule.control.recovery import Recovery
 from vestibule.control.signer import FileSigner, Signer
 from vestibule.evidence.checkpoint import Checkpoint, open_checkpoint
 from vestibule.model.record import Kind, Record
 from vestibule.stores.database import METADATA, open_database
+from vestibule.stores.index import SessionIndex
 from vestibule.stores.log import LogStore
+from vestibule.stores.objects import Directory
+from vestibule.stores.replays import ReplayIndex
 from vestibule.stores.segments import Journal, Ticket
 from vestibule.stores.unfinished import UnfinishedStore
 
@@ -94,7 +99,19 @@ class Site:
 
     def recovery(self, engine: AsyncEngine, integrator: Integrator) -> Recovery:
         """Make a recovery."""
-        return Recovery(self.data / "journal", integrator, UnfinishedStore(engine), self.journal, self.clock)
+        leftovers = Leftovers(
+            self.data / "spool", self.objects, self, ReplayIndex(engine), SessionIndex(engine), self.journal
+        )
+        return Recovery(self.data / "journal", integrator, UnfinishedStore(engine), leftovers, self.journal, self.clock)
+
+    async def data_key(self, key_id: UUID) -> bytes | None:
+        """Open the one data key that there is."""
+        return KEY if key_id == KEY_ID else None
+
+    @property
+    def objects(self) -> Directory:
+        """The object store."""
+        return Directory(self.data / "objects")
 
     def signer(self) -> FileSigner:
         """Read the log's key."""

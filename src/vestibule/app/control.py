@@ -35,8 +35,10 @@ from vestibule.control.desk import Desk
 from vestibule.control.https import Web
 from vestibule.control.integrator import Integrator
 from vestibule.control.integrator import Settings as LogSettings
+from vestibule.control.leftovers import Leftovers
 from vestibule.control.policy import PolicyKeeper
 from vestibule.control.recovery import Recovered, Recovery
+from vestibule.control.replaying import Replayer
 from vestibule.control.signer import FileSigner
 from vestibule.control.viewing import Viewing
 from vestibule.control.workers import Launch, Workers
@@ -62,6 +64,8 @@ from vestibule.stores.database import open_database
 from vestibule.stores.index import SessionIndex
 from vestibule.stores.log import LogStore
 from vestibule.stores.logins import LoginStore
+from vestibule.stores.objects import Directory
+from vestibule.stores.replays import ReplayIndex
 from vestibule.stores.unfinished import UnfinishedStore
 from vestibule.vault import Vault
 from vestibule.wire.jsonrpc import Params
@@ -110,13 +114,14 @@ class ControlProcess:
 
     async def _open_evidence(self, stack: AsyncExitStack) -> None:
         settings = self._settings
-        for folder in (settings.data, settings.data / "journal", settings.data / "keys"):
+        for folder in (settings.data, *(settings.data / name for name in ("journal", "keys", "spool"))):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._journal = open_journal(settings, CONTROL, asyncio.get_running_loop().call_soon_threadsafe)
         stack.push_async_callback(asyncio.to_thread, self._journal.close)
         self._engine = await open_database(settings.data / "state.sqlite")
         stack.push_async_callback(self._engine.dispose)
         self._index = SessionIndex(self._engine)
+        self._objects = Directory(settings.data / "objects")
         self._keys = await open_data_keys(self._engine, settings.data / "keys" / "kek")
         await self._open_log(stack)
         await self._record_start(await self._recovery.recover())
@@ -143,7 +148,13 @@ class ControlProcess:
         )
         stack.push_async_callback(self._log.close)
         await self._log.start()
-        self._recovery = Recovery(data / "journal", self._log, UnfinishedStore(self._engine), self._journal, wall_clock)
+        self._objects.drop_unfinished()
+        leftovers = Leftovers(
+            data / "spool", self._objects, self._keys, ReplayIndex(self._engine), self._index, self._journal
+        )
+        self._recovery = Recovery(
+            data / "journal", self._log, UnfinishedStore(self._engine), leftovers, self._journal, wall_clock
+        )
 
     async def _open_policy(self) -> None:
         read_policy(self._settings)
@@ -286,6 +297,7 @@ class ControlProcess:
                     Viewing(self._persist, StorageKey(self._storage_key_id, self._storage_key)),
                     lambda who: self._policy_engine.roles_of(who),
                     self._kill,
+                    Replayer(ReplayIndex(self._engine), self._objects, self._keys, self._settings.data / "spool"),
                 ),
                 Targets(
                     lambda who: self._policy_engine.targets_of(who), self._settings.listeners.postgres.address.port

@@ -9,11 +9,13 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from vestibule import __version__
 from vestibule.gate.gate import Gate, StorageKey
+from vestibule.gate.kept import Recording
 from vestibule.gate.reading import Knowledge, Reader
 from vestibule.model.names import Instant
 from vestibule.model.statement import Parsed, Unknown, Unsupported
@@ -26,10 +28,15 @@ from vestibule.protocols.postgres.login import Surroundings
 from vestibule.protocols.postgres.relay import PostgresRelay
 from vestibule.protocols.postgres.scram import SaltedPasswords
 from vestibule.server.analyst import ParserProcess
+from vestibule.server.clock import Clock
+from vestibule.server.commits import Commits
 from vestibule.server.listener import ListenerLimits
+from vestibule.server.recorder import Recorder
 from vestibule.server.worker import Wiring, WorkerJournal, WorkerSettings, run_worker
 from vestibule.settings import Settings, load
+from vestibule.stores.objects import Directory
 from vestibule.stores.segments import Journal
+from vestibule.stores.spool import Spool
 from vestibule.vault import Vault
 from vestibule.wire.jsonrpc import Params
 
@@ -95,7 +102,15 @@ class DataProcess:
             self._around.gate.apply(engine)
             return
         key = StorageKey(_text(params, "storage_key_id"), bytes.fromhex(_text(params, "storage_key")))
-        self._around = Surroundings(Gate(engine, key), self._reader, self._salted, self._settings.limits.bind_bytes)
+        gate = Gate(engine, key)
+        recording = self._settings.recording
+        gate.recording = Recording(self.records_results, recording.result_rows, recording.result_bytes)
+        self._around = Surroundings(gate, self._reader, self._salted, self._settings.limits.bind_bytes)
+
+    def records_results(self, target: Target) -> bool:
+        """Tell whether what a target's clients are shown is recorded: where somebody has said what is sensitive."""
+        is_masked = self._around is not None and self._around.gate.is_masked(target)
+        return is_masked and self._settings.recording.results == "masked"
 
     def make_relay(self, conversation: Conversation) -> PostgresRelay:
         """Make the relay of one connection."""
@@ -106,6 +121,13 @@ class DataProcess:
     async def analyse(self, text: bytes, knowledge: object) -> Parsed | Unsupported | Unknown:
         """Analyse a large text in a process of its own."""
         return await self._parser.analyse(text, cast(Knowledge, knowledge))
+
+
+def make_recorder(settings: Settings, worker: int, commits: Commits, clock: Clock) -> Recorder:
+    """Make what records the sessions of a data process, in a spool of its own."""
+    _, node = writer(settings, str(worker))
+    spool = Spool(settings.data / "spool" / node, settings.recording.spool_max // settings.workers)
+    return Recorder(spool, Directory(settings.data / "objects"), commits, clock)
 
 
 def reach(target: Target) -> Opening:
@@ -137,7 +159,16 @@ def main(arguments: Sequence[str]) -> None:
             dial_seconds=limits.dial_timeout,
             commit_seconds=settings.journal.commit_timeout + GRACE_SECONDS,
         ),
-        Wiring(journal, _accept, reach, process.make_relay, process.apply_policy, Vault(), process),
+        Wiring(
+            journal,
+            _accept,
+            reach,
+            process.make_relay,
+            process.apply_policy,
+            Vault(),
+            process,
+            partial(make_recorder, settings, worker),
+        ),
     )
 
 

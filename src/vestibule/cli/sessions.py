@@ -13,11 +13,14 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 import typer
+from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
 from vestibule.cli.api import Api, logged_in
 from vestibule.cli.commands import example
 from vestibule.cli.exits import CommandError, Exit
+from vestibule.cli.tables import Tables, ending, followed, recorded, rendered, title
 from vestibule.cli.terminal import console as _console
 from vestibule.cli.terminal import cut as _cut
 from vestibule.cli.terminal import shown as _shown
@@ -76,24 +79,20 @@ def replay(
     speed: Annotated[
         float, typer.Option("--speed", min=0, help="1 keeps the pauses, 10 is ten times faster, 0 has none.")
     ] = 1,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Show a running session as it goes on, until it ends.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Play a session again: each event at its moment, with the original pauses or faster."""
+    """Play a session again: each event at its moment, with the original pauses or faster.
+
+    What the client was shown stands as tables under each statement, where the session is recorded.
+    """
     with logged_in() as api:
-        about, rows = _whole(api, session, "/replay")
-    events = timeline(about, rows)
-    if as_json:
-        typer.echo(json.dumps([{"at_us": event.at_us, "text": event.text} for event in events], indent=2))
-        return
-    console = _console()
-    for line in _heading(about):
-        console.print(line)
-    before = 0
-    for event in events:
-        if speed:
-            time.sleep(min((event.at_us - before) / 1_000_000 / speed, LONGEST_PAUSE))
-        before = event.at_us
-        console.print(f"[dim]{_clock(event.at_us)}[/dim]  {event.markup}")
+        if follow:
+            _follow(api, session, as_json)
+        else:
+            _play(api, session, speed, as_json)
 
 
 @app.command(epilog=example("vestibule sessions kill 3c77dd78"))
@@ -142,6 +141,64 @@ def _whole(api: Api, session: str, what: str) -> tuple[Row, list[Row]]:
         session, after = page["session"]["session"], page["next"]
 
 
+def _play(api: Api, session: str, speed: float, as_json: bool) -> None:
+    about, rows = _whole(api, session, "/replay")
+    tables = Tables(recorded(api, about["session"]))
+    if as_json:
+        _print_json(timeline(about, rows), tables)
+        return
+    console = _console()
+    for line in _heading(about):
+        console.print(line)
+    before = 0
+    announced: set[int] = set()
+    for event in timeline(about, rows):
+        for table in tables.until(event.at_us, announced, event.ends):
+            _print_table(console, table)
+        announced.add(event.number)
+        if speed:
+            time.sleep(min((event.at_us - before) / 1_000_000 / speed, LONGEST_PAUSE))
+        before = event.at_us
+        console.print(f"[dim]{_clock(event.at_us)}[/dim]  {event.markup}")
+    for table in tables.rest():
+        _print_table(console, table)
+
+
+def _follow(api: Api, session: str, as_json: bool) -> None:
+    console, opened = _console(), None
+    for page in followed(api, _id(session)):
+        about = page["session"]
+        if as_json:
+            typer.echo(json.dumps(page))
+            continue
+        if opened is None:
+            opened = _time(about["opened_at"])
+            for line in _heading(about):
+                console.print(line)
+        for row in page["statements"]:
+            at = _since(opened, row["decided_at"])
+            console.print(f"[dim]{_clock(at)}[/dim]  {_decision(at, row).markup}")
+        for table in page["tables"]:
+            _print_table(console, table)
+            if text := ending(table):
+                console.print(f"              {_shown(text)}")
+        if page["over"] and not page["statements"]:
+            console.print(f"[bold]closed[/bold]: {_shown(about['cause'])}")
+
+
+def _print_table(console: Console, table: Row) -> None:
+    drawn = rendered(table, _shown)
+    if drawn is not None:
+        console.print(f"[dim]{_clock(table['at_us'])}  {title(table)}[/dim]")
+        console.print(Padding(drawn, (0, 0, 0, 14), expand=False))
+
+
+def _print_json(events: Sequence[Moment], tables: Tables) -> None:
+    told: list[Mapping[str, Any]] = [{"at_us": event.at_us, "text": event.text} for event in events]
+    told += tables.rest()
+    typer.echo(json.dumps(sorted(told, key=lambda each: int(each["at_us"])), indent=2))
+
+
 # --- replay ----------------------------------------------------------------------------------------------------------
 
 
@@ -152,6 +209,9 @@ class Moment:
     at_us: int
     text: str
     markup: str
+    #: The statement that it tells of, and the one that it ends.
+    number: int = 0
+    ends: int = 0
 
 
 def timeline(about: Row, rows: Sequence[Row]) -> list[Moment]:
@@ -171,13 +231,14 @@ def timeline(about: Row, rows: Sequence[Row]) -> list[Moment]:
 def _decision(at: int, row: Row) -> Moment:
     number, text = row["number"], row["text"]
     if row["decision"] == "allow":
-        return Moment(at, f"#{number} {text}", f"[bold cyan]#{number}[/bold cyan] {_shown(text)}")
+        return Moment(at, f"#{number} {text}", f"[bold cyan]#{number}[/bold cyan] {_shown(text)}", number)
     word, colour = ("held", "yellow") if row["decision"] == "hold" else ("denied", "red")
     why = f"{word} by rule {row['rule']!r}: {row['cause']}"
     return Moment(
         at,
         f"#{number} {text}\n{why}",
         f"[bold cyan]#{number}[/bold cyan] {_shown(text)}\n            [{colour}]{_shown(why)}[/{colour}]",
+        number,
     )
 
 
@@ -192,7 +253,7 @@ def _outcome(at: int, row: Row) -> Iterator[Moment]:
         return
     text = f"#{row['number']} {_ending(row)}"
     colour = "green" if row["outcome"] == "ok" else "yellow"
-    yield Moment(at, text, f"[{colour}]{_shown(text)}[/{colour}]")
+    yield Moment(at, text, f"[{colour}]{_shown(text)}[/{colour}]", row["number"], row["number"])
 
 
 def _ending(row: Row) -> str:

@@ -1,6 +1,7 @@
 """Ends what a writer that died has left open, in the control process's own chain.
 
-1. What ran is `unknown`: the target may have done it. Then the session is closed, with a gap from its last record on.
+1. What it left in the spool becomes chunks. What ran is `unknown`: the target may have done it. Then the session is
+   closed, with a gap from its last record on.
 2. It is found in the log, and what is written here is in the log before it is looked for again: nothing is ended twice,
    however often this runs and wherever it is cut off.
 3. A writer that lives is left alone. So is one whose chain has stopped, and all of them when the log has: what it says
@@ -16,6 +17,8 @@ from typing import Final, Protocol
 
 import structlog
 
+from vestibule.control.leftovers import Leftovers
+from vestibule.evidence.recording import RESULTS
 from vestibule.model.names import Instant, TargetName, stamp
 from vestibule.model.record import Json, Kind, Record, Written
 from vestibule.stores.folder import is_written
@@ -64,21 +67,33 @@ class Recovered:
 
     sessions: int = 0
     statements_unknown: int = 0
+    spool_bytes: int = 0
 
     def members(self) -> dict[str, Json]:
         """Write the numbers as `recovered`."""
-        return {"sessions": self.sessions, "statements_unknown": self.statements_unknown}
+        return {
+            "sessions": self.sessions,
+            "statements_unknown": self.statements_unknown,
+            "spool_bytes": self.spool_bytes,
+        }
 
 
 class Recovery:
     """Recovers what writers left under `journal`, which holds one folder a writer."""
 
     def __init__(
-        self, journal: Path, integrator: Log, unfinished: UnfinishedStore, own: OwnJournal, clock: Callable[[], Instant]
+        self,
+        journal: Path,
+        integrator: Log,
+        unfinished: UnfinishedStore,
+        leftovers: Leftovers,
+        own: OwnJournal,
+        clock: Callable[[], Instant],
     ) -> None:
         self._folder = journal
         self._integrator = integrator
         self._unfinished = unfinished
+        self._leftovers = leftovers
         self._own = own
         self._clock = clock
 
@@ -88,12 +103,17 @@ class Recovery:
         Raises `EvidenceUnavailable` if it cannot be recorded, and whatever keeps the log from being read.
         """
         await self._integrator.integrated()
-        sessions = await self._unfinished.sessions(await self._dead(writers))
-        records = [record for session in sessions for record in ends(session, self._clock())]
+        dead = await self._dead(writers)
+        left = await self._leftovers.seal(dead)
+        sessions = await self._unfinished.sessions(dead)
+        records: list[Record] = []
+        for session in sessions:
+            records += ends(session, self._clock(), await self._leftovers.count(session.session, left))
         for start in range(0, len(records), BATCH):
             await self._own.commit(*records[start : start + BATCH])
         await self._integrator.integrated()
-        recovered = Recovered(len(sessions), sum(len(session.running) for session in sessions))
+        unknown = sum(len(session.running) for session in sessions)
+        recovered = Recovered(len(sessions), unknown, left.spool_bytes)
         if sessions:
             log.warning("sessions_recovered", sessions=recovered.sessions, statements=recovered.statements_unknown)
         return recovered
@@ -103,16 +123,17 @@ class Recovery:
         stopped = self._integrator.faults
         if self._integrator.rolled_back is not None or self._own.node in stopped:
             return []
-        chosen = await self._unfinished.writers() if writers is None else writers
+        everybody = {*await self._unfinished.writers(), *self._leftovers.writers()}
+        chosen = sorted(everybody) if writers is None else writers
         return [each for each in chosen if each not in stopped and not is_written(self._folder / each)]
 
 
-def ends(session: OpenSession, now: Instant) -> Iterator[Record]:
+def ends(session: OpenSession, now: Instant, chunks: int = 0) -> Iterator[Record]:
     """Say what there is to say of a session whose writer died."""
     target = None if session.target is None else TargetName(session.target)
     for statement in session.running:
         yield Record(Kind.STATEMENT_FINISHED, _unknown(statement), session.session, target, sequenced=False)
-    yield Record(Kind.SESSION_CLOSED, _crashed(session, now), session.session, target, sequenced=False)
+    yield Record(Kind.SESSION_CLOSED, _crashed(session, now, chunks), session.session, target, sequenced=False)
 
 
 def _unknown(statement: OpenStatement) -> dict[str, Json]:
@@ -123,7 +144,7 @@ def _unknown(statement: OpenStatement) -> dict[str, Json]:
     }
 
 
-def _crashed(session: OpenSession, now: Instant) -> dict[str, Json]:
+def _crashed(session: OpenSession, now: Instant, chunks: int) -> dict[str, Json]:
     return {
         "opened": {"id": str(session.opened_id), "leaf": session.opened_leaf.hex()},
         "cause": "crash",
@@ -134,6 +155,7 @@ def _crashed(session: OpenSession, now: Instant) -> dict[str, Json]:
         "held": session.held,
         "rows": session.rows,
         "bytes_to_client": session.bytes_to_client,
+        "chunks": {RESULTS: chunks} if chunks else {},
         "last_sn": session.last_sn,
         "recording_complete": False,
         "gaps": [{"from": stamp(session.last_at), "to": stamp(max(now, session.last_at)), "cause": "crash"}],

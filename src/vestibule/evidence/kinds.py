@@ -1,6 +1,6 @@
 """The members of each kind's body, in the order in which they are stored after `salt`.
 
-A name with `?` may be absent. Members whose subject comes later (masks, agents, recordings, objects) are known already,
+A name with `?` may be absent. Members whose subject comes later (masks, agents, locks) are known already,
 so that a body written then is read by the same table.
 """
 
@@ -291,6 +291,30 @@ _STATEMENT_FINISHED: Final[Mapping[str, Check]] = {
     "detectors?": text,
 }
 
+_CHUNK_SEALED: Final[Mapping[str, Check]] = {
+    "stream": one_of("terminal", "results", "statement"),
+    "seq": count,
+    "object": OBJECT,
+    "stores?": many(
+        shape(
+            {
+                "store": text,
+                "version?": text,
+                "lock?": one_of("compliance", "governance"),
+                "retain_until?": moment,
+            }
+        )
+    ),
+    "first_us": count,
+    "last_us": count,
+    "events": count,
+    "statements?": many(count, 2),
+    "masked_in_store?": count,
+    "scan_hits?": count,
+    "replaced_bytes?": count,
+    "recovered": boolean,
+}
+
 _APPROVAL_REQUESTED: Final[Mapping[str, Check]] = {
     "approval": text,
     "decided?": REF,
@@ -442,6 +466,7 @@ BODY: Final[Mapping[Kind, Check]] = {
     Kind.IDENTITY_EVENT: shape(_IDENTITY_EVENT),
     Kind.STATEMENT_DECIDED: shape(_STATEMENT_DECIDED),
     Kind.STATEMENT_FINISHED: shape(_STATEMENT_FINISHED),
+    Kind.CHUNK_SEALED: shape(_CHUNK_SEALED),
     Kind.APPROVAL_REQUESTED: shape(_APPROVAL_REQUESTED),
     Kind.APPROVAL_ANSWERED: shape(_APPROVAL_ANSWERED),
     Kind.PERMIT_USED: shape(_PERMIT_USED),

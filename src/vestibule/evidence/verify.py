@@ -34,6 +34,7 @@ CHECKS = {
     "V07": "chains",
     "V08": "sessions",
     "V09": "bodies",
+    "V10": "recordings",
     "V11": "effect order",
     "V12": "approvals",
 }
@@ -58,6 +59,8 @@ FRONT = re.compile(r"checkpoint|log\.vkey|checkpoints/(?:0|[1-9][0-9]{0,15})")
 PRIME, ORDER = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 CURVE = -121665 * pow(121666, PRIME - 2, PRIME) % PRIME
 CRC = [reduce(lambda value, _: value >> 1 ^ 0x82F63B78 * (value & 1), range(8), byte) for byte in range(256)]
+CHUNK = b"VSO1\1\1\1\0"
+OBJECT = re.compile(r"obj/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 BASE = (4 * pow(5, PRIME - 2, PRIME) % PRIME).to_bytes(32, "little")
 
 
@@ -315,8 +318,8 @@ class Approvals:
 class Records:
     """What the records say about each other: chains, sessions, bodies, order, approvals."""
 
-    def __init__(self, fail: Callable[[str, str], None]) -> None:
-        self.fail, self.vkey = fail, b""
+    def __init__(self, fail: Callable[[str, str], None], recordings: Recordings) -> None:
+        self.fail, self.vkey, self.recordings = fail, b"", recordings
         self.count: Counter[str] = Counter()
         self.approvals = Approvals(partial(fail, "V12"), self.count)
         self.chains: dict[str, dict[str, Any]] = {}
@@ -346,7 +349,7 @@ class Records:
             self._follow("V08", session, f"session {name}", (header["sn"], header["sprev"], leaf), where)
         if header["kind"] in EVENTS and header["sn"] is None:
             self.late.append((header["kind"] == "SessionClosed", header, body, where))
-        elif header["kind"] in LIFE + EVENTS + APPROVALS:
+        elif header["kind"] in (*LIFE, *EVENTS, *APPROVALS, "ChunkSealed"):
             self.read(header, leaf, body, where)
         return None
 
@@ -362,6 +365,8 @@ class Records:
                 self._life(header["kind"], header["node"], json.loads(body), where)
             elif header["kind"] in APPROVALS:
                 self._approval(header, leaf, json.loads(body), where)
+            elif header["kind"] == "ChunkSealed":
+                self.recordings.take(header["session"], json.loads(body), where)
             else:
                 self._event(header["kind"], header["session"], leaf, json.loads(body), where)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -398,6 +403,7 @@ class Records:
             if content.get("last_sn", session["next"] - 1) != session["next"] - 1:
                 self.fail("V08", f"{where}: session {name} ends before or behind record {content['last_sn']}")
             del self.sessions[name]
+            self.recordings.close(name, content.get("chunks", {}), content.get("recording_complete", False))
 
     def _finished(self, session: dict[str, Any] | None, name: str, content: dict[str, Any], where: str) -> None:
         decision = session["decisions"].pop(content["decided"]["leaf"], None) if session else None
@@ -427,6 +433,80 @@ class Records:
             self.fail("V12", f"{where}: {content['approval']} asks for a statement that its session does not hold")
         content["person"] = session["who"] if session else None
         self.approvals.take(header, leaf, content, where)
+
+
+class Recordings:
+    """The chunks that records name: each is there, in its own place, and they are as many as the sessions say."""
+
+    def __init__(self, folder: Path, fail: Callable[[str], None]) -> None:
+        self.folder, self.fail = folder, fail
+        self.open: dict[str, dict[str, dict[int, str]]] = {}
+        self.closed: dict[str, tuple[dict[str, int], bool]] = {}
+        self.named: set[str] = set()
+        self.chunks = self.sessions = self.spare = 0
+
+    def take(self, session: str, content: dict[str, Any], where: str) -> None:
+        """Check what a ChunkSealed names."""
+        about, seq = content["object"], content["seq"]
+        if session not in self.open:
+            self.sessions += 1
+        seqs = self.open.setdefault(session, {}).setdefault(content["stream"], {})
+        self.chunks += seq not in seqs
+        if seqs.setdefault(seq, about["sha256"]) != about["sha256"]:
+            self.fail(f"{where}: session {session} has two different chunks {seq}")
+        self.named.add(about["sha256"])
+        path = f"obj/{about['sha256'][:2]}/{about['sha256']}"
+        data = (self.folder / path).read_bytes() if (self.folder / path).is_file() else None
+        place = bytes.fromhex(session.replace("-", "") + about["key"].replace("-", "")) + struct.pack(">Q", seq)
+        if data is None:
+            self.fail(f"objects/{path}: missing, chunk {seq} of session {session}")
+        elif hashlib.sha256(data).hexdigest() != about["sha256"] or len(data) != about["bytes"]:
+            self.fail(f"objects/{path}: changed, chunk {seq} of session {session}")
+        elif data[:48] != CHUNK + place:
+            self.fail(f"objects/{path}: is not chunk {seq} of session {session}, which {where} says")
+
+    def close(self, session: str, counts: dict[str, int], complete: bool) -> None:
+        """Note how many chunks a closed session says that it has."""
+        found = self.open.get(session, {})
+        if counts != {stream: len(seqs) for stream, seqs in found.items()}:
+            self.closed[session] = (counts, complete)
+        elif all(sorted(seqs) == list(range(len(seqs))) for seqs in found.values()):
+            self.open.pop(session, None)
+
+    def end(self) -> list[str]:
+        """Compare counts, look at every file; give what could not be checked."""
+        notes = []
+        for session, found in self.open.items():
+            for stream, seqs in found.items():
+                if sorted(seqs) != list(range(len(seqs))):
+                    self.fail(f"session {session}: a chunk of {stream} is missing among {len(seqs)}")
+        for session, (counts, complete) in self.closed.items():
+            found = self.open.get(session, {})
+            for stream in sorted({*counts, *found}):
+                said, there = counts.get(stream, 0), len(found.get(stream, ()))
+                if complete or there > said:
+                    self.fail(f"session {session}: says {said} chunks of {stream}, and {there} are recorded")
+                elif there < said:
+                    notes.append(f"session {session}: {said - there} of {said} chunks of {stream} are not sealed yet")
+        self._check_files()
+        if self.chunks:
+            notes.append(f"the content of {self.chunks} chunks: they are encrypted, and no key was given")
+        if self.spare:
+            notes.append(f"{self.spare} objects that no record names: what is left of a crash, or not recorded yet")
+        return notes
+
+    def _check_files(self) -> None:
+        for file in sorted(path for path in self.folder.rglob("*") if not path.is_dir()):
+            path = file.relative_to(self.folder).as_posix()
+            match = OBJECT.fullmatch(path)
+            if (match and match[2] in self.named) or path.startswith("new/"):
+                continue
+            try:
+                if match is None or hashlib.sha256(file.read_bytes()).hexdigest() != match[2]:
+                    self.fail(f"objects/{path}: does not belong there")
+            except OSError as error:
+                self.fail(f"objects/{path}: {error.strerror}")
+            self.spare += match is not None
 
 
 class Log:
@@ -578,7 +658,8 @@ def verify(data: str, saved: bytes | None) -> tuple[dict[str, list[str]], dict[s
     writers = {path.name: Writer(path, fail) for path in paths if path.is_dir()}
     for path in (path for path in paths if path.name not in writers):
         fail("V07", f"journal/{path.name}: does not belong in a journal")
-    records = Records(fail)
+    recordings = Recordings(Path(data, "objects"), partial(fail, "V10"))
+    records = Records(fail, recordings)
     log = Log(Path(data, "log"), partial(fail, "V05"), records, writers)
     log.check(saved)
     for writer in writers.values():
@@ -587,6 +668,7 @@ def verify(data: str, saved: bytes | None) -> tuple[dict[str, list[str]], dict[s
     for _, header, body, where in sorted(records.late, key=lambda each: each[0]):
         records.read(header, "", body, where)
     records.approvals.check()
+    notes += recordings.end()
     count = records.count
     running = [name for name, session in records.sessions.items() if session["opened"]]
     signed = f"{len(log.sizes)} checkpoints with equal roots signed by {log.vkey[0] if log.vkey else 'nobody'}"
@@ -597,6 +679,7 @@ def verify(data: str, saved: bytes | None) -> tuple[dict[str, list[str]], dict[s
         "V08": f"{count['opened']} opened, {count['closed']} closed, {len(running)} open; {count['beats']} heartbeats, "
         f"{count['odd beats']} of which count other sessions open than the records",
         "V09": f"{count['records']} bodies, all as their headers name them",
+        "V10": f"{recordings.chunks} chunks of {recordings.sessions} sessions, each there, unchanged and in its place",
         "V11": f"{count['decided']} statements decided, {count['finished']} ended, {count['forwarded']} forwarded",
         "V12": f"{count['ApprovalRequested']} requests, {count['spent']} used, "
         f"{'all' if count['equal'] == count['spent'] else count['equal']} commitments equal, "

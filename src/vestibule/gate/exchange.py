@@ -1,7 +1,8 @@
 """How knowledge and answers travel between a worker and its parser process, bounded by the frame.
 
 1. An answer is JSON, because it comes from a process that has read hostile text: nothing in it can be more than data.
-2. Knowledge goes the other way only, from the worker: its scene is pickled, as it is large and made of our own objects.
+2. Knowledge goes the other way only, from the worker: its scenes are pickled, as they are large and made of our own
+   objects.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def encode_knowledge(knowledge: Knowledge) -> bytes:
     catalog = knowledge.catalog
     names = {field.name: getattr(catalog, field.name) for field in fields(catalog)}
     written = orjson.dumps({name: value if isinstance(value, str) else sorted(value) for name, value in names.items()})
-    return len(written).to_bytes(4, "big") + written + pickle.dumps(knowledge.scene)
+    return len(written).to_bytes(4, "big") + written + pickle.dumps((knowledge.scene, knowledge.stored))
 
 
 def decode_knowledge(data: bytes) -> Knowledge:
@@ -40,7 +41,8 @@ def decode_knowledge(data: bytes) -> Knowledge:
     found: dict[str, Any] = orjson.loads(data[4:end])
     version = found.pop("version")
     catalog = Catalog(version=version, **{name: frozenset(value) for name, value in found.items()})
-    return Knowledge(catalog, pickle.loads(data[end:]))  # noqa: S301 - written by the worker, our parent
+    scene, stored = pickle.loads(data[end:])  # noqa: S301 - written by the worker, our parent
+    return Knowledge(catalog, scene, stored)
 
 
 def encode_answer(answer: Parsed | Unsupported | Unknown) -> bytes:
@@ -49,7 +51,8 @@ def encode_answer(answer: Parsed | Unsupported | Unknown) -> bytes:
         return orjson.dumps({"unsupported": _refusal(answer)})
     if isinstance(answer, Unknown):
         return orjson.dumps({"unknown": answer.names})
-    return orjson.dumps({"statements": [_statement(analysis) for analysis in answer.statements]})
+    statements = [_statement(analysis) for analysis in answer.statements]
+    return orjson.dumps({"statements": statements, "lacking": answer.is_lacking})
 
 
 def decode_answer(data: bytes) -> Parsed | Unsupported | Unknown:
@@ -60,7 +63,8 @@ def decode_answer(data: bytes) -> Parsed | Unsupported | Unknown:
             return Unsupported(*found["unsupported"])
         if "unknown" in found:
             return Unknown(tuple(map(str, found["unknown"])))
-        return Parsed(tuple(_analysis(statement) for statement in found["statements"]))
+        statements = tuple(_analysis(statement) for statement in found["statements"])
+        return Parsed(statements, found["lacking"] is True)
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise Garbled(f"an answer that cannot be: {type(error).__name__}") from None
 
@@ -83,6 +87,7 @@ def _statement(analysis: Analysis) -> list[Any]:
         analysis.fingerprint,
         analysis.bound_settings,
         None if analysis.plan is None else _plan(analysis.plan),
+        None if analysis.stored is None else _plan(analysis.stored),
     ]
 
 
@@ -100,7 +105,7 @@ def _column(column: Column) -> list[Any]:
 
 
 def _analysis(parts: list[Any]) -> Analysis:
-    kind, operations, start, end, edges, understood, names, settings, refusal, fingerprint, bound, plan = parts
+    kind, operations, start, end, edges, understood, names, settings, refusal, fingerprint, bound, plan, stored = parts
     return Analysis(
         kind=kind,
         operations=tuple(Operation(verb, name, Impact(impact)) for verb, name, impact in operations),
@@ -114,6 +119,7 @@ def _analysis(parts: list[Any]) -> Analysis:
         fingerprint=fingerprint,
         bound_settings=tuple((name, number) for name, number in bound),
         plan=None if plan is None else _planned(*plan),
+        stored=None if stored is None else _planned(*stored),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from vestibule.gate.kept import Recording
 from vestibule.gate.masks import Masks
 from vestibule.model.decision import Decision
 from vestibule.model.identity import Identity
@@ -31,6 +32,8 @@ class Gate:
         self._engine = engine
         self.storage_key = storage_key
         self.masks = Masks()
+        #: Of which targets results are recorded; of none unless the application says so.
+        self.recording = Recording()
 
     @property
     def policy(self) -> Digest:
@@ -52,6 +55,14 @@ class Gate:
     def labels(self, identity: Identity, target: Target) -> tuple[Label, ...]:
         """List what masks the screen of the identity on the target; the same object while the policy is the same."""
         return self._engine.labels(identity, target)[0]
+
+    def stored_labels(self, identity: Identity, target: Target) -> tuple[Label, ...]:
+        """List what masks all that is stored about the target; the same object while the policy is the same."""
+        return self._engine.labels(identity, target)[1]
+
+    def is_masked(self, target: Target) -> bool:
+        """Tell whether the policy says of anything at the target that it is sensitive."""
+        return bool(self._engine.masks(target.name))
 
     def lifted(self, identity: Identity, target: Target, names: frozenset[str]) -> tuple[Decision, tuple[Label, ...]]:
         """Say who must approve that a statement sees through masks, and what is masked all the same."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vestibule.evidence.commitment import OutputMac
+from vestibule.gate.kept import Kept
 from vestibule.model.decision import Decision, Permit
 from vestibule.model.names import Instant
-from vestibule.model.record import Record
+from vestibule.model.record import Json, Record
 from vestibule.model.statement import Unsupported
 
 Outcome = Literal["ok", "error", "cancelled", "not_reached", "refused", "unknown"]
@@ -53,12 +54,28 @@ class Result:
     columns: tuple[str, ...] = ()
     rows: int = 0
     sent: int = 0
+    #: What of it is recorded; None where its counts and its commitment alone are.
+    kept: Kept | None = None
 
     def disclose(self, data: bytes, rows: int) -> None:
         """Count and commit to bytes that the client is sent."""
         self.mac.update(data)
         self.sent += len(data)
         self.rows += rows
+
+
+def result_json(result: Result) -> Json:
+    """Write what a result disclosed, and how much of it is recorded."""
+    members: dict[str, Json] = {
+        "rows": result.rows,
+        "bytes": result.sent,
+        "disclosed_mac": result.mac.hexdigest(),
+        "recorded": "digest",
+    }
+    if result.kept is not None:
+        members["recorded"] = result.kept.word
+        members["recorded_rows"] = result.kept.rows
+    return members
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 1. `read` is a function of the text and of what is known of the target, and raises nothing.
 2. Where columns are masked, a statement that is not understood never travels, whatever the policy grants.
-3. What the names of EXECUTE and FETCH stand for is asked of the session, so such answers are not remembered.
-4. `Reader` remembers answers by the exact text and the version of the knowledge, within a number of bytes.
+3. Where less may be stored than shown (`stored`), each statement is decided a second time, for what is stored. That
+   decision refuses nothing; what it does not allow is not stored.
+4. What the names of EXECUTE and FETCH stand for is asked of the session, so such answers are not remembered.
+5. `Reader` remembers answers by the exact text and the version of the knowledge, within a number of bytes.
 """
 
 from __future__ import annotations
@@ -34,10 +36,11 @@ _NOT_UNDERSTOOD: Final = Unsupported(
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a name of EXECUTE or FETCH stands for: its text, or the plan of its rows."""
+    """What a name of EXECUTE or FETCH stands for: its text, or the plans of its rows, as shown and as stored."""
 
     text: bytes
     plan: Plan | None
+    stored: Plan | None = None
 
 
 #: Gives what a name in a statement (of PREPARE or the protocol; of a cursor or portal) stands for.
@@ -46,17 +49,23 @@ Names = Callable[[Analysis], Named | None]
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What is known of a target when a text is read; without a `scene` nothing is masked."""
+    """What is known of a target when a text is read; without a `scene` nothing is masked.
+
+    `stored` is the scene for what is stored; without it that is what is shown.
+    """
 
     catalog: Catalog
     scene: Scene | None = None
+    stored: Scene | None = None
     version: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         """Name everything that an answer depends on."""
         parts = [self.catalog.version]
-        if self.scene is not None:
-            scene = self.scene
+        for scene in (self.scene, self.stored):
+            if scene is None:
+                parts.append("")
+                continue
             names = sorted((name, made.is_closed) for name, made in scene.temporaries.items())
             parts += [scene.sensitive.version, repr(scene.search_path), repr(names), str(scene.is_fresh)]
         object.__setattr__(self, "version", "/".join(parts))
@@ -68,7 +77,7 @@ def _nothing(_: Analysis) -> Named | None:
 
 def read(text: bytes, knowledge: Knowledge, names: Names = _nothing) -> Parsed | Unsupported | Unknown:
     """Say what each statement of `text` does and may show, why the text never travels, or which names are unknown."""
-    if knowledge.scene is None:
+    if knowledge.scene is None and knowledge.stored is None:
         return analyse(text, knowledge.catalog)
     trees = parser.parse(text)
     if isinstance(trees, Unsupported):
@@ -77,12 +86,16 @@ def read(text: bytes, knowledge: Knowledge, names: Names = _nothing) -> Parsed |
     if isinstance(parsed, Unsupported):
         return parsed
     planned: list[Analysis] = []
+    is_lacking = False
     for analysis, tree in zip(parsed.statements, trees, strict=True):
-        result = _plan(analysis, tree, text, knowledge.scene, names)
+        scene = knowledge.scene
+        result = analysis if scene is None else _plan(analysis, tree, text, scene, names)
         if isinstance(result, Unknown):
             return result
-        planned.append(result)
-    return Parsed(tuple(planned))
+        stored = None if knowledge.stored is None else _stored(analysis, tree, text, knowledge.stored, names)
+        is_lacking = is_lacking or isinstance(stored, Unknown)
+        planned.append(replace(result, stored=stored) if isinstance(stored, Plan) else result)
+    return Parsed(tuple(planned), is_lacking)
 
 
 def _plan(analysis: Analysis, tree: Any, text: bytes, scene: Scene, names: Names) -> Analysis | Unknown:  # noqa: ANN401 - a tree
@@ -91,7 +104,7 @@ def _plan(analysis: Analysis, tree: Any, text: bytes, scene: Scene, names: Names
     if not analysis.understood:
         return replace(analysis, refusal=_NOT_UNDERSTOOD)
     if analysis.names:
-        scene = _with_names(scene, analysis, names)
+        scene = _with_names(scene, analysis, names, lambda named: named.plan)
     plan = decide(tree, text, scene)
     match plan:
         case Plan():
@@ -102,14 +115,25 @@ def _plan(analysis: Analysis, tree: Any, text: bytes, scene: Scene, names: Names
             return plan
 
 
-def _with_names(scene: Scene, analysis: Analysis, names: Names) -> Scene:
+def _stored(analysis: Analysis, tree: Any, text: bytes, scene: Scene, names: Names) -> Plan | Unknown | None:  # noqa: ANN401 - a tree
+    """Say what of an answer may be stored, if anything."""
+    if analysis.refusal is not None or not analysis.understood:
+        return None
+    if analysis.names:
+        scene = _with_names(scene, analysis, names, lambda named: named.stored)
+    plan = decide(tree, text, scene)
+    return None if isinstance(plan, Unsupported) else plan
+
+
+def _with_names(scene: Scene, analysis: Analysis, names: Names, of: Callable[[Named], Plan | None]) -> Scene:
     """Let the scene know what the name in a statement stands for."""
     named = names(analysis)
     if named is None:
         return scene
     name = analysis.names[0]
     if analysis.kind == "FetchStmt":
-        return scene if named.plan is None else replace(scene, cursors={name: named.plan})
+        plan = of(named)
+        return scene if plan is None else replace(scene, cursors={name: plan})
     trees = parser.parse(named.text)
     if isinstance(trees, Unsupported) or len(trees) != 1:
         return scene
@@ -171,6 +195,6 @@ def _weight(text: bytes, result: Parsed | Unsupported | Unknown) -> int:
     if isinstance(result, Parsed):
         for analysis in result.statements:
             size += 500 + 250 * len(analysis.operations) + 120 * len(analysis.literals)
-            columns = () if analysis.plan is None else analysis.plan.columns or ()
-            size += 300 * len(columns)
+            for plan in (analysis.plan, analysis.stored):
+                size += 0 if plan is None else 300 * len(plan.columns or ())
     return size

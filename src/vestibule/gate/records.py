@@ -12,10 +12,10 @@ from vestibule.model.approval import Written
 from vestibule.model.decision import Rule
 from vestibule.model.event import Tls
 from vestibule.model.identity import Identity, Peer, Proof, Who
-from vestibule.model.names import Digest, stamp
-from vestibule.model.plan import Column, Form, Plan
+from vestibule.model.names import Digest, RuleName, stamp
+from vestibule.model.plan import Column, Form, Label, Plan
 from vestibule.model.record import Json
-from vestibule.model.statement import Operation
+from vestibule.model.statement import Analysis, Operation
 
 #: Bounds that keep a body below its limit of 60,000 bytes whatever the client sends; a text takes 32,768 at most.
 OPERATIONS_SHOWN: Final = 64
@@ -23,6 +23,7 @@ OPERATIONS_BYTES: Final = 8_000
 PARAMETERS_SHOWN: Final = 256
 PARAMETERS_BYTES: Final = 14_000
 COLUMNS_SHOWN: Final = 32
+CLEARED_SHOWN: Final = 32
 VALUE_BYTES: Final = 1_024
 NAME_CHARACTERS: Final = 256
 GROUPS_SHOWN: Final = 256
@@ -122,6 +123,21 @@ def plan_json(plans: Sequence[Plan | None]) -> dict[str, Json] | None:
             "columns": [_masked(column) for column in masked[:COLUMNS_SHOWN]],
         }
     )
+
+
+def clear_by_json(analyses: Sequence[Analysis], shown: Sequence[Label], stored: Sequence[Label]) -> list[Json]:
+    """Name the mask entries that let columns of an answer pass which are masked wherever they are stored."""
+    cleared = {label.rule for label in stored}.difference(label.rule for label in shown)
+    if not cleared:
+        return []
+    passed: set[RuleName] = set()
+    for analysis in analyses:
+        if analysis.stored is None:
+            # What is computed may be made of any of them.
+            return list[Json](sorted(cleared)[:CLEARED_SHOWN])
+        columns = analysis.stored.columns or ()
+        passed |= {column.mask.rule for column in columns if column.mask is not None}
+    return list[Json](sorted(cleared & passed)[:CLEARED_SHOWN])
 
 
 def _masked(column: Column) -> dict[str, Json]:

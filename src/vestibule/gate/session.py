@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 from uuid import UUID, uuid5
 
 from vestibule.evidence import commitment
@@ -17,8 +18,9 @@ from vestibule.evidence.commitment import OutputMac, bind_key, bytes_mac, text_m
 from vestibule.evidence.literals import MaskedText, mask_secrets, mask_text, mask_words
 from vestibule.gate import records
 from vestibule.gate.gate import Gate
+from vestibule.gate.kept import Kept
 from vestibule.gate.masks import Key, Loaded, key_of
-from vestibule.gate.outcome import Cause, Counts, Decided, Finished, Result
+from vestibule.gate.outcome import Cause, Counts, Decided, Finished, Result, result_json
 from vestibule.gate.permit import ACCESS, OPENED, access_permit, statement_name, statement_permit
 from vestibule.gate.unmasking import unmasking
 from vestibule.masking.catalog import Snapshot
@@ -41,6 +43,11 @@ _MOST = 2**53 - 1
 _WORDS = {Allow: "allow", Deny: "deny", Hold: "hold"}
 #: Column and result counts that one record may carry.
 RESULTS_SHOWN = 64
+_UNSTORABLE = Unsupported(
+    "58030",
+    "vestibule: what this session is shown can no longer be recorded safely, so nothing more is carried out in it",
+    "Connect again; the operator has been alarmed.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,10 @@ class SessionGate:
     place: Place | None = None
     #: What the client calls itself, as it may be stored.
     banner: str = ""
+    #: Whether what the client is shown is recorded, or only counted and committed to.
+    records_results: bool = False
+    #: What is stored could not be masked: nothing more is carried out.
+    has_failed: bool = False
     _key: bytes = field(default=b"", repr=False)
     _key_id: str = ""
     _opened_at: Instant = field(default_factory=lambda: Instant(0))
@@ -97,6 +108,7 @@ class SessionGate:
         identity = admission.identity
         self.identity = identity
         self.place = Place(self.protocol, target, database, ", ".join(target.search_path))
+        self.records_results = self.gate.recording.records(target)
         self._key, self._key_id = bind_key(admission.data_key), admission.data_key_id
         record = Record(
             Kind.ACCESS_DECIDED,
@@ -167,7 +179,11 @@ class SessionGate:
                     "mask_tier": "B" if self.labels() else "",
                     "mode": "interactive",
                     "release": "journal",
-                    "recording": {"terminal": False, "results": "digest", "input": "off"},
+                    "recording": {
+                        "terminal": False,
+                        "results": "masked" if self.records_results else "digest",
+                        "input": "off",
+                    },
                     "privileged": self._is_privileged(),
                     "vendor": False,
                     "data_key": self._key_id,
@@ -250,6 +266,15 @@ class SessionGate:
         identity, place = self.admitted()
         return self.gate.lifted(identity, place.target, lifted)[1]
 
+    def stored_labels(self) -> tuple[Label, ...]:
+        """List what masks all that is stored of this conversation, whoever it is that sees more."""
+        identity, place = self.admitted()
+        return self.gate.stored_labels(identity, place.target)
+
+    def keeps_results(self) -> bool:
+        """Tell whether what the client is shown is recorded: never where nothing is masked any more."""
+        return self.records_results and self.gate.recording.records(self.admitted()[1].target)
+
     def loaded(self, now: Instant) -> Loaded | None:
         """Give the snapshot of the target that the process has, unless it is too old."""
         return self.gate.masks.loaded(self._snapshot_key(), now)
@@ -288,6 +313,8 @@ class SessionGate:
 
     def decide(self, statement: Statement, shown: Sequence[records.Shown], now: Instant) -> Decided:
         """Decide a statement, number it and make its record."""
+        if self.has_failed:
+            return self.refuse(statement, _UNSTORABLE, now)
         return self._decided(statement, shown, self.judge_statement(statement), None, now)
 
     def refuse(self, statement: Statement, why: Unsupported, now: Instant) -> Decided:
@@ -348,6 +375,7 @@ class SessionGate:
                     "rule": records.rule_json(decision.rule),
                     "cause": records.cut(cause, 512),
                     "mask_plan": records.plan_json([analysis.plan for analysis in statement.analyses]),
+                    "clear_by": [] if isinstance(decision, Deny) else self._clear_by(statement),
                     "flags": [*statement.flags, *([] if self.lifts(statement) is None else ["unmask"])],
                 }
             ),
@@ -355,6 +383,23 @@ class SessionGate:
             target=place.target.name,
             name=statement_name(number),
         )
+
+    def fail_storage_mask(self, now: Instant) -> Record | None:
+        """Note that something could not be masked for storage, and was not stored; say so once."""
+        if self.has_failed:
+            return None
+        self.has_failed = True
+        return self.storage_fault("started", now)
+
+    def storage_fault(self, phase: Literal["started", "ended"], now: Instant) -> Record:
+        """Record that what is stored cannot be masked, or that the session in which it could not is over."""
+        detail = f"session {self.session}: an answer could not be masked, and is not recorded"
+        members: dict[str, Json] = {"fault": "storage_mask_leak", "phase": phase, "since": stamp(now), "detail": detail}
+        return Record(Kind.AUDIT_FAULT, members)
+
+    def _clear_by(self, statement: Statement) -> list[Json]:
+        shown = self.labels_for(self.lifts(statement))
+        return records.clear_by_json(statement.analyses, shown, self.stored_labels())
 
     def shows_whole(self, statement: Statement) -> bool:
         """Tell whether a record holds the whole text of a statement."""
@@ -368,7 +413,7 @@ class SessionGate:
 
     def result(self) -> Result:
         """Start counting what one result discloses."""
-        return Result(OutputMac(self._key))
+        return Result(OutputMac(self._key), kept=Kept(self.gate.recording) if self.keeps_results() else None)
 
     def finished(self, decided: Decided, end: Finished, now: Instant) -> Record:
         """Record how a statement ended, once."""
@@ -389,7 +434,7 @@ class SessionGate:
                     "duration_us": max(0, now - decided.at),
                     "error": self._error(end),
                     "transaction": end.transaction,
-                    "results": [_result_json(result) for result in end.results[:RESULTS_SHOWN]],
+                    "results": [result_json(result) for result in end.results[:RESULTS_SHOWN]],
                 }
             ),
             session=self.session,
@@ -448,12 +493,3 @@ class SessionGate:
         if self.identity is None or self.place is None:
             raise AssertionError("nothing is decided before a proof was accepted")
         return self.identity, self.place
-
-
-def _result_json(result: Result) -> Json:
-    return {
-        "rows": result.rows,
-        "bytes": result.sent,
-        "disclosed_mac": result.mac.hexdigest(),
-        "recorded": "digest",
-    }

@@ -45,6 +45,20 @@ class Persist:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Record what the client is shown under the statement `number`; it stands before the `Send` of the same bytes.
+
+    `data` has passed the storage mask, and so has `head`, the description that its rows are read by. `goes_on` says
+    that `data` begins inside a message.
+    """
+
+    number: int
+    data: bytes = field(repr=False)
+    head: bytes = b""
+    goes_on: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Prove:
     """Ask the identity port about a proof, shown for the user name `attempted`; answered by `Proven`."""
 
@@ -151,4 +165,4 @@ class Close:
 
 
 Approving = Seek | Ask | Withdraw | Spend
-Effect = Send | Persist | Prove | Analyse | Dial | Cancel | Opened | Approving | Pause | Resume | Wake | Close
+Effect = Send | Persist | Keep | Prove | Analyse | Dial | Cancel | Opened | Approving | Pause | Resume | Wake | Close

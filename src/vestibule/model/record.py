@@ -24,6 +24,7 @@ class Kind(StrEnum):
     IDENTITY_EVENT = "IdentityEvent"
     STATEMENT_DECIDED = "StatementDecided"
     STATEMENT_FINISHED = "StatementFinished"
+    CHUNK_SEALED = "ChunkSealed"
     APPROVAL_REQUESTED = "ApprovalRequested"
     APPROVAL_ANSWERED = "ApprovalAnswered"
     PERMIT_USED = "PermitUsed"
@@ -46,6 +47,7 @@ WEIGHT: Mapping[Kind, Weight] = {
     Kind.IDENTITY_EVENT: "O",
     Kind.STATEMENT_DECIDED: "D",
     Kind.STATEMENT_FINISHED: "O",
+    Kind.CHUNK_SEALED: "O",
     Kind.APPROVAL_REQUESTED: "D",
     Kind.APPROVAL_ANSWERED: "D",
     Kind.PERMIT_USED: "D",

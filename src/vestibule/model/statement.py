@@ -49,7 +49,7 @@ class Analysis:
     what a session must remember (`PREPARE`, `EXECUTE`, `DEALLOCATE`, `DECLARE`, `CLOSE`, `FETCH`).
     `settings` are those it changes: a value of None is the default, or that of the parameter named
     in `bound_settings` (setting, number from 1). With a `refusal` it never travels. `plan` says what its answer may
-    show, where columns are masked.
+    show, where columns are masked; `stored` what of it may be stored, where that is less: None is nothing of it.
     """
 
     kind: str
@@ -64,6 +64,7 @@ class Analysis:
     fingerprint: str = ""
     bound_settings: tuple[tuple[str, int], ...] = ()
     plan: Plan | None = None
+    stored: Plan | None = None
 
     @property
     def impact(self) -> Impact:
@@ -93,9 +94,13 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """The statements of one text in order; an empty text has none."""
+    """The statements of one text in order; an empty text has none.
+
+    With `is_lacking` one of them names what the catalog does not have, which matters for what is stored alone.
+    """
 
     statements: tuple[Analysis, ...]
+    is_lacking: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class Engine:
         # Sessions ask for every statement, and a bank's policy has hundreds of entries.
         self._reach = lru_cache(maxsize=1024)(self._find_reach)
         self._labels = lru_cache(maxsize=1024)(self._find_labels)
+        self._masks = lru_cache(maxsize=1024)(self._find_masks)
         self._lifted = lru_cache(maxsize=1024)(self._find_lifted)
 
     @property
@@ -131,6 +132,9 @@ class Engine:
 
     def masks(self, name: TargetName) -> tuple[MaskEntry, ...]:
         """List the mask entries about a target; all there are about one that has left the policy."""
+        return self._masks(name)
+
+    def _find_masks(self, name: TargetName) -> tuple[MaskEntry, ...]:
         target = self.policy.targets.get(name)
         return tuple(entry for entry in self.policy.masks if target is None or entry.concerns(target))
 

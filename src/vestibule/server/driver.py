@@ -10,6 +10,8 @@
    answers. The target always is: one that must be read before it reads on would wait for ever.
 5. After `Close` nothing reaches the relay. What was sent is flushed within `DRAIN_SECONDS`, then both doors are cut.
 6. An error in a relay ends its own session, and the end is recorded.
+7. What is recorded of a session is in chunks before its last record, which counts them, or the time for that is over.
+   While it cannot be recorded, the target is not read.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from vestibule.model.effect import (
     Close,
     Dial,
     Effect,
+    Keep,
     Opened,
     Pause,
     Persist,
@@ -69,6 +72,7 @@ from vestibule.server.dialer import Link
 from vestibule.server.door import Door
 from vestibule.server.ledger import Ledger
 from vestibule.server.opening import Reader
+from vestibule.server.recorded import Recorded
 from vestibule.server.services import Services
 
 log = structlog.get_logger(__name__)
@@ -108,6 +112,7 @@ class Driver:
         self._drain: asyncio.TimerHandle | None = None
         self._link: Link | None = None
         self._reason = ""
+        self._recorded = Recorded(conversation.session, services, self._ledger, self, self._closed)
         #: Who was proven, and where the conversation leads, once that is known.
         self.identity: Identity | None = None
         self.target: Target | None = None
@@ -163,6 +168,15 @@ class Driver:
         """Read again what had to wait."""
         self._balance()
 
+    def on_pressure(self) -> None:
+        """Look again at whether the target may be read."""
+        self._balance()
+
+    def on_unrecordable(self) -> None:
+        """End a session of which nothing can be recorded."""
+        log.error("session_not_recordable", session=str(self.conversation.session))
+        self._deliver(Told("evidence"))
+
     def _deliver(self, event: Event) -> None:
         if self._stage is not _Stage.OPEN:
             return
@@ -205,20 +219,31 @@ class Driver:
         client, target = self._client, self._target
         client_is_full = client.is_full()
         client.read(not (client_is_full or target.is_full() or client.is_paused))
-        target.read(not (client_is_full or target.is_paused))
+        target.read(not (client_is_full or target.is_paused or self._recorded.holds_up))
 
     # --- effects -----------------------------------------------------------------------------------------------------
 
     def _perform(self, effects: Sequence[Effect]) -> None:
+        # First of all: whether the session's last record waits depends on it.
+        for effect in effects:
+            if type(effect) is Keep:
+                self._recorded.keep(effect, None if self.target is None else self.target.name)
         records = [
-            effect.record for effect in effects if type(effect) is Persist and not self._is_counted(effect.record)
+            effect.record for effect in effects if type(effect) is Persist and not self._has_its_own_way(effect.record)
         ]
+        for record in records:
+            if record.kind is Kind.AUDIT_FAULT:
+                log.error("audit_fault", fault=record.members["fault"], phase=record.members["phase"])
         if records:
             self._persisted(self._ledger.persist(records, self._services.clock.now()))
         for effect in effects:
             if self._stage is not _Stage.OPEN:
                 return
             self._do(effect)
+
+    def _has_its_own_way(self, record: Record) -> bool:
+        """Tell whether a record is not part of the batch."""
+        return self._is_counted(record) or self._recorded.takes(record)
 
     def _is_counted(self, record: Record) -> bool:
         """Hand a refused log-in to who counts them; nothing waits for it, and a scan may not fill the journal."""
@@ -231,8 +256,12 @@ class Driver:
         match effect:
             case Send():
                 self._send(effect)
-            case Persist():
-                pass  # already in the batch
+            case Persist(record=record):
+                # All others are in the batch already.
+                if self._recorded.takes(record):
+                    self._recorded.end(record)
+            case Keep():
+                pass  # is kept already
             case Prove():
                 self._services.desk.admitted(self)
                 self._spawn(self._prove(effect))
@@ -338,6 +367,7 @@ class Driver:
             log.error("proof_failed", session=str(self.conversation.session), error=type(error).__name__)
         if isinstance(answer, Admission):
             self.identity = answer.identity
+            self._recorded.admission = answer
         self._deliver(Proven(answer))
 
     async def _analyse(self) -> None:
@@ -431,7 +461,9 @@ class Driver:
     def _record_end(self, cause: str) -> None:
         try:
             now = self._services.clock.now()
-            self._ledger.close(cause, now, self._client.bytes_written, self._target.bytes_written)
+            last = self._ledger.end(cause, now, self._client.bytes_written, self._target.bytes_written)
+            if last is not None:
+                self._recorded.end(last)
         except Exception as error:  # noqa: BLE001 - the connections are closed whatever the journal says
             log.error("end_not_recorded", session=str(self.conversation.session), error=type(error).__name__)
 
@@ -440,7 +472,8 @@ class Driver:
             door.abort()
 
     def _closed(self) -> None:
-        if self._stage is not _Stage.CLOSING:
+        is_open = not (self._client.closed and self._target.closed)
+        if self._stage is not _Stage.CLOSING or is_open or self._recorded.is_open:
             return
         self._stage = _Stage.CLOSED
         if self._drain is not None:

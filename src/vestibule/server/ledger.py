@@ -53,11 +53,11 @@ class Ledger:
         for name in names:
             self._batches.pop(name, None)
 
-    def close(self, cause: str, now: Instant, to_client: int, to_target: int) -> None:
-        """Record the end of the session, unless it never opened or its relay has done so."""
+    def end(self, cause: str, now: Instant, to_client: int, to_target: int) -> Record | None:
+        """Make the record of the session's end, unless it never opened or its relay has made it."""
         opened = self._opened
         if opened is None:
-            return
+            return None
         members: dict[str, Json] = {
             "opened": Reference(opened.name, last=True),
             "cause": cause,
@@ -67,7 +67,16 @@ class Ledger:
             "bytes_to_target": to_target,
             "recording_complete": False,
         }
-        self.persist([Record(Kind.SESSION_CLOSED, members, session=opened.session, target=opened.target)], now)
+        return Record(Kind.SESSION_CLOSED, members, session=opened.session, target=opened.target)
+
+    def ending(self) -> None:
+        """Note that the relay has made the record of the end, which still waits for what comes before it."""
+        self._opened = None
+
+    @property
+    def opened_at(self) -> Instant:
+        """When the session opened."""
+        return self._opened_at
 
     def _note(self, record: Record, commit: Commit, now: Instant) -> None:
         if record.name:

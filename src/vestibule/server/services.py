@@ -16,6 +16,7 @@ from vestibule.protocols.base import Conversation
 from vestibule.server.clock import Clock
 from vestibule.server.commits import Commits
 from vestibule.server.dialer import Dialer
+from vestibule.server.recorder import Recorder
 
 if TYPE_CHECKING:
     from vestibule.server.driver import Driver
@@ -88,3 +89,5 @@ class Services:
     analyst: Analyst
     approvals: Approvals
     desk: Desk
+    #: None where no session is recorded.
+    recorder: Recorder | None = None

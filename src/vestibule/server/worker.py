@@ -39,6 +39,7 @@ from vestibule.server.dialer import DIAL_SECONDS, Dialer, Secrets
 from vestibule.server.driver import Driver
 from vestibule.server.listener import Arrival, Listener, ListenerLimits
 from vestibule.server.orders import Orders
+from vestibule.server.recorder import Recorder
 from vestibule.server.refusals import Refusals
 from vestibule.server.services import Analyst, Services
 from vestibule.server.sessions import Sessions
@@ -127,6 +128,8 @@ class Wiring:
     apply_policy: Callable[[Params], None]
     secrets: Secrets
     analyst: Analyst
+    #: Makes what records the sessions; without it none is recorded.
+    make_recorder: Callable[[Commits, Clock], Recorder] | None = None
 
 
 class WorkerFailed(Exception):
@@ -154,6 +157,7 @@ class Worker:
         self._listeners: list[Listener] = []
         self._stop_cause: StopCause = "operator"
         self._is_draining = False
+        self._recorder: Recorder | None = None
         self._ended, self._empty = asyncio.Event(), asyncio.Event()
 
     async def serve(self, listening: Sequence[socket.socket], bus: socket.socket) -> None:
@@ -187,8 +191,11 @@ class Worker:
         self._commits = Commits(self._journal, self._evidence_fault, self._settings.commit_seconds)
         self._refusals = Refusals(self._settings.protocol, self._note)
         self._dialer = Dialer(self._wiring.reach, self._wiring.secrets, self._settings.dial_seconds)
+        make = self._wiring.make_recorder
+        self._recorder = None if make is None else make(self._commits, self._clock)
+        approvals = BusApprovals(self._bus)
         self._services = Services(
-            self._clock, self._commits, self._dialer, self, self._wiring.analyst, BusApprovals(self._bus), self
+            self._clock, self._commits, self._dialer, self, self._wiring.analyst, approvals, self, self._recorder
         )
         self._cancels = Allowance(CANCEL_BURST, CANCEL_RATE, loop.time)
         await self._record_start()
@@ -257,6 +264,8 @@ class Worker:
     async def _stop(self) -> None:
         await self._drain(FAREWELL_SECONDS)
         self._refusals.close()
+        if self._recorder is not None:
+            self._recorder.close()
         members: dict[str, Json] = {
             "cause": self._stop_cause,
             "open_sessions": len(self._sessions.open_ids),
@@ -273,6 +282,7 @@ class Worker:
             measured: dict[str, Json] = {
                 "queue_depth": self._journal.waiting,
                 "journal_free_bytes": self._journal.free_bytes,
+                "spool_bytes": 0 if self._recorder is None else self._recorder.spool_bytes,
                 "mono_us": self._clock.elapsed_us(),
             }
             self._note(heartbeat(beat, self._sessions.open_ids, measured))
@@ -373,13 +383,18 @@ class Worker:
         """Ask the control process who somebody is."""
         if len(self._admitted) >= self._settings.sessions:
             return Refusal.TOO_MANY
-        if self._is_draining or not self._journal.admits_sessions:
+        if self._is_draining or not self._admits_sessions:
             return Refusal.UNAVAILABLE
         self._admitted.add(conversation.session)
         answer = await self._asked(proof, conversation)
         if isinstance(answer, Refusal):
             self._admitted.discard(conversation.session)
         return answer
+
+    @property
+    def _admits_sessions(self) -> bool:
+        """Whether there is room for the records of new sessions, and for what they show."""
+        return self._journal.admits_sessions and (self._recorder is None or self._recorder.admits_sessions)
 
     async def _asked(self, proof: Prove, conversation: Conversation) -> Admission | Refusal:
         try:

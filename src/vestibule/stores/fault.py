@@ -1,4 +1,4 @@
-"""A fault of the journal as evidence: an `AuditFault` when it starts, and one when it ends with what was refused."""
+"""A fault as evidence: an `AuditFault` when it starts, and one when it ends with what was refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from vestibule.model.names import Instant, stamp
 from vestibule.model.record import Json, Kind, Record
 
-FaultName = Literal["journal_full", "journal_down"]
+FaultName = Literal["journal_full", "journal_down", "spool_full", "object_store_down"]
 
 _SESSION_KINDS = frozenset({Kind.ACCESS_DECIDED, Kind.SESSION_OPENED})
 

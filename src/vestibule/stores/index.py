@@ -36,6 +36,7 @@ from vestibule.evidence.canonical import Header
 from vestibule.model.login import StateUnavailable
 from vestibule.model.names import stamp
 from vestibule.model.record import Kind
+from vestibule.stores import replays
 from vestibule.stores.database import METADATA
 
 SESSION: Final = Table(
@@ -228,6 +229,8 @@ class SessionIndex:
 async def enter(connection: AsyncConnection, leaves: Iterable[Leaf]) -> None:
     """Enter new leaves, in their order, in the transaction of `connection`; entering one again changes nothing."""
     rows: dict[Kind, list[dict[str, Any]]] = {kind: [] for kind in _ENTERED}
+    leaves = list(leaves)
+    await replays.enter(connection, ((leaf.header, leaf.body) for leaf in leaves))
     for leaf in leaves:
         kind = leaf.header.kind
         if kind in rows:

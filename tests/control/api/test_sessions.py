@@ -17,6 +17,7 @@ from tests.support import evidence_records as made
 from tests.support.identities import fresh_database
 from tests.support.leaves import leaves
 from tests.support.policies import identity
+from tests.support.recorded_rows import Shelf
 from vestibule.control.api import sessions as routes
 from vestibule.control.api.sessions import Sessions
 from vestibule.control.api.sign_in import current_identity
@@ -41,6 +42,7 @@ class House:
     kills: list[tuple[UUID, str]] = field(default_factory=list)
     groups: tuple[str, ...] = ("internal-audit",)
     is_full: bool = False
+    shelf: Shelf | None = None
 
     async def persist(self, record: Record) -> None:
         if self.is_full:
@@ -71,7 +73,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     app = FastAPI()
     home = House(app)
     viewing = Viewing(home.persist, StorageKey("k", bytes(32)))
-    app.state.sessions = Sessions(SessionIndex(engine), viewing, home.roles, home.kill)
+    home.shelf = Shelf(tmp_path / "recordings", engine)
+    app.state.sessions = Sessions(SessionIndex(engine), viewing, home.roles, home.kill, home.shelf.replayer)
     app.include_router(routes.router)
     yield home
     await engine.dispose()

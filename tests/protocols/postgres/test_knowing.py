@@ -34,11 +34,11 @@ def surveyed(*groups: str, at: Gate | None = None) -> Knowing:
     return known
 
 
-def test_where_nothing_is_masked_nothing_is_surveyed() -> None:
+def test_where_nothing_is_masked_on_the_screen_nothing_waits_for_a_survey() -> None:
     known = knowing("engineering", "fraud")
     assert not known.is_masked
     assert not known.must_ask()
-    assert not known.must_survey(NOW)
+    assert known.must_survey(NOW), "what is stored is masked all the same"
     assert known.knowledge(b"").scene is None
     known.is_own_stale = True
     assert not known.must_ask(), "a search path alone changes nothing there"

@@ -151,5 +151,5 @@ def test_a_policy_with_other_rules_and_the_same_masks_changes_nothing_of_this() 
 def test_a_person_in_a_group_for_whom_it_is_clear_sees_it() -> None:
     play, teller = masked("engineering", "fraud")
     play.client(query(PLAIN))
-    assert teller.asked == []
+    assert teller.asked == ["question", "survey"], "what is stored is masked all the same"
     assert "row 1,123-45-6789" in answered(play, shape(ID, NUMBER), pg.DataRow((b"1", SSN)), DONE, READY)

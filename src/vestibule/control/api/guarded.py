@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
+from vestibule.control.replaying import RecordingUnreadable
 from vestibule.identity.failure import Failure, LoginRefused
 from vestibule.model import wording
 from vestibule.model.errors import EvidenceUnavailable, VestibuleError
@@ -95,6 +96,8 @@ def problem_of(error: VestibuleError) -> Problem:
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, wording.EVIDENCE_UNWRITABLE)
         case StateUnavailable():
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+        case RecordingUnreadable():
+            return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
         case _:
             return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the request could not be carried out")
 

@@ -3,12 +3,15 @@
 1. Auditors and administrators look; administrators alone end sessions.
 2. Every look is recorded first (`EvidenceViewed`); if it cannot be, nothing is shown.
 3. Lists are pages: `next` of one is `before` or `after` of the following.
+4. What clients were shown comes in pages too. Whoever follows a running session waits for the next one, at most
+   `LONGEST_WAIT` seconds; that wait is one look.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal
@@ -19,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vestibule.control.api.guarded import GuardedRoute, Problem, problems
 from vestibule.control.api.sign_in import Me
+from vestibule.control.replaying import Cursor, Replayer, Table, cursor
 from vestibule.control.viewing import Action, Viewing
 from vestibule.model.identity import Identity
 from vestibule.stores.index import Search, SessionIndex, SessionRow
@@ -26,6 +30,9 @@ from vestibule.stores.index import Search, SessionIndex, SessionRow
 AUDITOR: Final = "auditor"
 ADMINISTRATOR: Final = "administrator"
 PAGE: Final = 500
+ROWS: Final = 5_000
+LONGEST_WAIT: Final = 20.0
+LOOK_EVERY: Final = 0.25
 
 #: Four digits are few enough to type, and few sessions share them; eight are what the target sees.
 _PREFIX: Final = re.compile(r"[0-9a-fA-F]{4,8}(-?[0-9a-fA-F-]{0,28})")
@@ -41,6 +48,7 @@ class Sessions:
     viewing: Viewing
     roles_of: Callable[[Identity], frozenset[str]]
     kill: Callable[[UUID, str], Awaitable[bool]]
+    replayer: Replayer
 
 
 router = APIRouter(prefix="/api/v1/sessions", route_class=GuardedRoute, tags=["sessions"])
@@ -115,6 +123,44 @@ class StatementPage(BaseModel):
     next: int | None = Field(description="Pass it as `after` for the following page.")
 
 
+class ResultColumn(BaseModel):
+    """One column of a result."""
+
+    name: str
+    type: int = Field(description="Its number in pg_type.")
+    masked: str | None = Field(description="How it was masked, if it was.")
+
+
+class Undecoded(BaseModel):
+    """A value in a binary form that is not known."""
+
+    bytes: int
+
+
+class ResultTable(BaseModel):
+    """Rows that the client was shown, as they were masked for storage."""
+
+    statement: int
+    at_us: int = Field(description="When it began, in microseconds since the session opened.")
+    columns: list[ResultColumn]
+    continued: bool = Field(description="Whether it goes on with a table of the page before.")
+    rows: list[list[str | Undecoded | None]]
+    ended: bool
+    tag: str | None = Field(description="What the target said at the end.")
+    error: str | None
+
+
+class ResultPage(BaseModel):
+    """What the client was shown, in that order."""
+
+    session: Session
+    statements: list[Statement] = Field(description="With `seen`: the statements behind that number.")
+    tables: list[ResultTable]
+    next: str = Field(description="Pass it as `after` for the following page.")
+    over: bool = Field(description="Whether nothing more can come.")
+    missing: list[int] = Field(description="Chunks that are not there; what they held is left out.")
+
+
 class Killed(BaseModel):
     """What became of a session that was to be ended."""
 
@@ -178,6 +224,71 @@ async def replay(
 ) -> StatementPage:
     """Give what a replay needs: each statement with its moment, decision, outcome and duration."""
     return await _page(request, identity, "replay", session, after, limit)
+
+
+@router.get("/{session}/replay/results", responses=_PROBLEMS)
+async def results(
+    request: Request,
+    identity: Me,
+    session: str,
+    after: Annotated[str | None, Query(max_length=48, description="`next` of the page before.")] = None,
+    at_us: Annotated[int | None, Query(ge=0, lt=2**53, description="Begin at this moment of the session.")] = None,
+    statement: Annotated[int | None, Query(ge=1, lt=2**31, description="Begin with this statement.")] = None,
+    seen: Annotated[int | None, Query(ge=0, lt=2**31, description="Give the statements behind this one too.")] = None,
+    wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="Wait so many seconds for something new.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=ROWS, description="How many rows at most, about.")] = PAGE,
+) -> ResultPage:
+    """Give what the client was shown, as tables: of a session that is recorded, running ones too."""
+    start = Cursor() if after is None else cursor(after)
+    if start is None:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "after is not the `next` of a page")
+    _require(request, identity, AUDITOR, ADMINISTRATOR)
+    found, service = await _find(request, session), _sessions(request)
+    await service.viewing.record(identity, "replay", sessions=[found.session])
+    if after is None and at_us is not None:
+        start = await service.replayer.at(found.session, at_us)
+    elif after is None and statement is not None:
+        start = await service.replayer.of_statement(found.session, statement)
+    return await _results(service, found, start, seen, limit, wait)
+
+
+async def _results(
+    service: Sessions, found: SessionRow, start: Cursor, seen: int | None, limit: int, wait: float
+) -> ResultPage:
+    """Make a page; one that would be empty is made again until there is something, or the wait is over."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + wait
+    while True:
+        now = (await service.index.find(str(found.session)))[0]
+        rows = [] if seen is None else await service.index.statements(found.session, seen, PAGE)
+        page = await service.replayer.page(found.session, start, limit, is_closed=now.closed_at is not None)
+        if rows or page.tables or page.over or loop.time() >= until:
+            break
+        await asyncio.sleep(LOOK_EVERY)
+    masked = await service.replayer.masked(found.session, page)
+    return ResultPage(
+        session=Session.model_validate(now),
+        statements=[Statement.model_validate(row) for row in rows],
+        tables=[_table(table, masked.get(table.statement, {})) for table in page.tables],
+        next=str(page.next),
+        over=page.over,
+        missing=page.missing,
+    )
+
+
+def _table(table: Table, masked: Mapping[str, str]) -> ResultTable:
+    return ResultTable(
+        statement=table.statement,
+        at_us=table.at_us,
+        columns=[
+            ResultColumn(name=column.name, type=column.type, masked=masked.get(column.name)) for column in table.columns
+        ],
+        continued=table.continued,
+        rows=[[Undecoded(bytes=cell) if isinstance(cell, int) else cell for cell in row] for row in table.rows],
+        ended=table.ended is not None,
+        tag=table.ended.tag or None if table.ended else None,
+        error=table.ended.error or None if table.ended else None,
+    )
 
 
 @router.post("/{session}/kill", responses=_PROBLEMS)

@@ -5,6 +5,7 @@
 2. Rows belong to the statement whose Execute or Query is at the head, and are judged by that one's description.
 3. Notices, parameter changes and notifications may come at any point.
 4. Where columns are masked, an answer is held against its plan before a row of it passes; rows leave the reader masked.
+5. Where the session is recorded, what the client is shown of a statement is kept before it is sent.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from vestibule.model.errors import TargetProtocolError
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import decode_backend, encode
 from vestibule.protocols.postgres.frames import Copied, Frame, Rows
+from vestibule.protocols.postgres.keeping import Keeping
 from vestibule.protocols.postgres.learning import Learned, Surveyed
 from vestibule.protocols.postgres.owed import Answer, Owed, Running, Shape
 from vestibule.protocols.postgres.session import Session
@@ -66,6 +68,7 @@ class Answering:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._keeping = Keeping(session)
 
     def receive(self, data: bytes) -> None:
         """Take the target's bytes."""
@@ -75,6 +78,7 @@ class Answering:
             shape = self._shape()
             session.target.columns = None if shape is None else shape.columns
             session.target.layout = None if shape is None else shape.mask
+            session.target.stored = None if shape is None else shape.stored
             item = session.target.next()
             if item is None:
                 break
@@ -102,7 +106,7 @@ class Answering:
         if learning is not None:
             learning.take_rows(item)
             return
-        self._disclose(item.data, item.count)
+        self._disclose(item.data, item.count, item)
         self._session.gate.counts.values_masked += item.masked
         self._session.is_mid_message = not item.complete
 
@@ -112,12 +116,13 @@ class Answering:
             raise TargetProtocolError("unexpected CopyData of the target")
         self._disclose(item.data, 0)
 
-    def _disclose(self, data: bytes, rows: int) -> None:
+    def _disclose(self, data: bytes, rows: int, item: Rows | None = None) -> None:
         running = self._running()
         if running.result is None:
             running.result = self._session.gate.result()
         running.result.disclose(data, rows)
         running.bytes_from_target += len(data)
+        self._keeping.data(running, data, rows, item)
         self._session.tell_client(data)
 
     # --- messages ----------------------------------------------------------------------------------------------------
@@ -208,6 +213,8 @@ class Answering:
             owed.change.settle()
         if owed.closing is not None:
             session.complete(owed.closing, "ok")
+        if isinstance(message, pg.PortalSuspended) and owed.running is not None:
+            session.keep(owed.running, encode(message))
         self._pass(message, owed)
 
     def _parameters(self, message: pg.ParameterDescription) -> None:
@@ -220,14 +227,18 @@ class Answering:
     def _row_description(self, message: pg.RowDescription) -> None:
         owed = self._head(type(message))
         if owed.answer is Answer.QUERY:
-            owed.shape = Shape(True, len(message.fields), self._mask(message, owed))
-            self._running().result = self._session.gate.result()
+            mask, stored = self._mask(message, owed), self._keeping.mask(message, owed)
+            owed.shape = Shape(True, len(message.fields), mask, stored, message.fields)
+            running = self._running()
+            running.result, running.head = self._session.gate.result(), None
         else:
             self._pop(Answer.DESCRIBE, message)
             if owed.shape is not None:
-                owed.shape.columns = len(message.fields)
+                shape = owed.shape
+                shape.columns, shape.fields = len(message.fields), message.fields
                 # A statement's own description brings no rows, and says nothing of formats: each portal has its own.
-                owed.shape.mask = None if owed.prepared is not None else self._mask(message, owed)
+                if owed.prepared is None:
+                    shape.mask, shape.stored = self._mask(message, owed), self._keeping.mask(message, owed)
         self._pass(message, owed)
 
     def _mask(self, message: pg.RowDescription, owed: Owed) -> RowMask | None:
@@ -263,6 +274,7 @@ class Answering:
         running = self._running()
         streamed = 0 if running.result is None else running.result.rows
         self._close_result(running)
+        session.keep(running, encode(message))
         if isinstance(message, pg.CommandComplete):
             if owed.labels and _TAG.fullmatch(message.tag) is None:
                 raise TargetProtocolError("a command tag that no command has")
@@ -322,6 +334,8 @@ class Answering:
         if owed.labels and (owed.plan is None or owed.plan.columns is not None):
             raise TargetProtocolError("the target begins a COPY of what may only come masked")
         running.result, running.is_copying_out = self._session.gate.result(), True
+        running.head = encode(message)
+        self._keeping.begin_copy(running, owed)
         self._pass(message, owed)
 
     def _lift_copy(self, owed: Owed) -> None:
@@ -343,13 +357,13 @@ class Answering:
                 message = pg.ErrorResponse(self._reduced(message.fields))
             session.tell_client(encode(message))
             if session.owed and session.owed[0].running is not None:
-                session.owed[0].running.end("unknown", (message.text("C"), message.text("M")))
+                session.owed[0].running.end("unknown", self._keeping.error_of(message, session.owed[0]))
             session.end("target_closed", "", fault=f"the target ended the session: {message.text('C')}")
             return
         owed = self._head(type(message))
         if owed.is_reduced:
             message = pg.ErrorResponse(self._reduced(message.fields))
-        error = (message.text("C"), message.text("M"))
+        error = self._keeping.error_of(message, owed)
         match owed.answer:
             case Answer.POISON:
                 self._poisoned(owed)
@@ -383,6 +397,7 @@ class Answering:
         owed.shape = None if owed.answer is Answer.QUERY else owed.shape
         if owed.running is not None:
             self._close_result(owed.running)
+            self._keeping.error(owed.running, error)
             self._session.complete(owed.running, "cancelled" if error[0] == "57014" else "error", error)
 
     def _skip_to_sync(self) -> None:

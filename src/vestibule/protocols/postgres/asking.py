@@ -25,7 +25,7 @@ from vestibule.protocols.postgres.codec import decode_frontend, encode
 from vestibule.protocols.postgres.errors import refusal
 from vestibule.protocols.postgres.frames import Copied, Frame, Rows
 from vestibule.protocols.postgres.names import Names, Unsettled
-from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Running, Shape
+from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Running, Shape, storing
 from vestibule.protocols.postgres.session import OWED_LIMIT, Session
 from vestibule.protocols.postgres.states import CLIENT, Act, State
 from vestibule.protocols.postgres.understanding import (
@@ -193,7 +193,7 @@ class Asking:
             decided = self._refuse_text(message.text, resolved)
         else:
             decided = self._decided(Statement(message.text, resolved, meaning=self._texts(analyses)), ())
-        labels = session.known.labels_of(message.text)
+        labels, stored = session.known.labels_of(message.text), self._understanding.stored(message.text)
         self._understanding.settle()
         if decided.permit is None or isinstance(analyses, Unsupported):
             session.refuse_query(session.explain(decided), decided)
@@ -203,6 +203,7 @@ class Asking:
         session.tell_target(encode(message), decided.permit)
         plans = tuple(analysis.plan for analysis in analyses)
         owed = Owed(Answer.QUERY, session.segment, running, copies=copies(analyses), plans=plans, labels=labels)
+        owed.storing = storing(analyses, stored)
         session.owe(owed)
         session.may_copy = owed if owed.copies else None
         # A Query ends what the unnamed statement meant, and the unnamed portal is the Query's own from here on.
@@ -241,7 +242,8 @@ class Asking:
             understanding.know_present()
         prepared = understanding.prepared(message.text, analyses, message.types)
         change = session.prepared.offer(message.name, prepared, session.segment)
-        session.owe(Owed(Answer.PARSE, session.segment, change=change, plans=prepared.plans))
+        owed = Owed(Answer.PARSE, session.segment, change=change, plans=prepared.plans, storing=prepared.storing)
+        session.owe(owed)
         self._forward(message)
 
     def _bind(self, message: pg.Bind) -> None:
@@ -256,16 +258,19 @@ class Asking:
         decided = self._decide_bound(prepared, message)
         if decided is None or decided.permit is None:
             return
-        running = Running(decided)
+        running = Running(decided, formats=message.result_formats)
         # A statement's own description says nothing of formats, which masks depend on.
-        shape = prepared.shape if prepared.shape.is_asked and not session.known.is_masked else Shape()
+        is_clear = not session.known.is_masked and prepared.stored is None
+        shape = prepared.shape if prepared.shape.is_asked and is_clear else Shape()
         meaning = self._understanding.meaning(prepared.analyses)
         plans, labels = prepared.plans, session.known.labels_of(prepared.text)
         portal = Portal(prepared, message, running, shape, session.gate.gate.policy, meaning, plans, labels)
         replaced = session.portals.current(message.portal)
         change = session.portals.offer(message.portal, portal, session.segment)
         closing = replaced.value.running if replaced is not None and replaced.value is not None else None
-        session.owe(Owed(Answer.BIND, session.segment, running, change=change, closing=closing, plans=plans))
+        owed = Owed(Answer.BIND, session.segment, running, change=change, closing=closing, plans=plans)
+        owed.storing = prepared.storing
+        session.owe(owed)
         session.tell_target(encode(message), decided.permit)
         session.is_unsynced = True
 
@@ -349,6 +354,7 @@ class Asking:
             owed.labels = found.labels
         else:
             owed.prepared = found
+        owed.storing = found.storing if isinstance(found, Prepared) else found.prepared.storing
         session.owe(owed)
         self._forward(message)
 
@@ -364,6 +370,7 @@ class Asking:
         copying = copies(portal.prepared.analyses)
         plans = portal.plans
         owed = Owed(Answer.EXECUTE, session.segment, portal.running, shape=portal.shape, copies=copying, plans=plans)
+        owed.storing = portal.prepared.storing
         session.owe(owed)
         session.may_copy = owed if owed.copies else None
         if not portal.prepared.is_inside:
@@ -388,7 +395,11 @@ class Asking:
         if decided is None:
             return False
         session.complete(before, "ok")
-        portal.running, portal.policy, portal.meaning = Running(decided), session.gate.gate.policy, meaning
+        portal.running = Running(decided, formats=portal.bind.result_formats)
+        portal.policy, portal.meaning = session.gate.gate.policy, meaning
+        if portal.prepared.storing is not None:
+            # It was described for what was to be stored then.
+            portal.shape = Shape()
         return True
 
     def _describe_first(self, name: str, portal: Portal) -> None:
@@ -397,6 +408,7 @@ class Asking:
             portal.shape.is_asked = True
             plans = portal.plans
             owed = Owed(Answer.DESCRIBE, self._session.segment, shape=portal.shape, is_visible=False, plans=plans)
+            owed.storing = portal.prepared.storing
             self._session.owe(owed)
             self._forward(pg.Describe("P", name))
 

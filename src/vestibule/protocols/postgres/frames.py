@@ -5,13 +5,15 @@
 2. Rows and CopyData pass as slabs of whole frames, checked but not taken apart; a row too long to wait for
    passes in pieces, a long CopyData anew in frames of at most 64 KiB.
 3. With a layout that masks, rows leave masked or not at all: each is gathered whole, up to a limit of its own.
-4. After an error the reader fails for good: nothing resynchronises.
+4. Where less may be stored than shown, rows are whole in the same way, and come a second time as they may be stored.
+   If that fails they are shown all the same, and not stored.
+5. After an error the reader fails for good: nothing resynchronises.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from struct import Struct
 from typing import Final
 
@@ -68,13 +70,16 @@ class Frame:
 class Rows:
     """DataRow frames byte for byte; `count` rows end in `data`, and unless `complete` the last one goes on.
 
-    Under a layout they are as shown, and `masked` values of them are not as the target sent them.
+    Under a layout they are as shown, and `masked` values of them are not as the target sent them. `stored` are the same
+    rows as they may be stored, where that is something else; unless `is_storable` they may not be.
     """
 
     data: bytes
     count: int
     complete: bool = True
     masked: int = 0
+    stored: bytes | None = None
+    is_storable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,8 @@ class FrameReader:
         self.columns: int | None = None
         #: How these columns are masked; None where none is.
         self.layout: RowMask | None = None
+        #: How they are masked where they are stored; None where that is as shown.
+        self.stored: RowMask | None = None
         self._side = side
         self._buffer = Buffer()
         self._row: LongRow | None = None
@@ -162,8 +169,9 @@ class FrameReader:
     def _rows(self, size: int) -> Rows | None:
         if self.columns is None:
             raise self._violation("unexpected row")
-        if self.layout is not None and self.layout.masked:
-            return self._masked_rows(size, self.columns, self.layout)
+        layout = self.layout if self.layout is not None and self.layout.masked else None
+        if layout is not None or self.stored is not None:
+            return self._masked_rows(size, self.columns, layout, self.stored)
         if self._buffer.gather(1 + size):
             return self._whole_rows(self.columns)
         if size <= PIECE or not self._buffer.gather(ROW_HEADER):
@@ -176,14 +184,21 @@ class FrameReader:
         self._judge_rows(count)
         return Rows(buffer.take(end - buffer.at), count)
 
-    def _masked_rows(self, size: int, columns: int, layout: RowMask) -> Rows | None:
-        if layout.columns != columns:
-            raise self._violation(f"{columns} columns were described where {layout.columns} are masked or passed")
+    def _masked_rows(self, size: int, columns: int, layout: RowMask | None, stored: RowMask | None) -> Rows | None:
+        for each in (layout, stored):
+            if each is not None and each.columns != columns:
+                raise self._violation(f"{columns} columns were described where {each.columns} are masked or passed")
         if size > MASKED:
             raise self._violation(f"a row with masked columns has {size} bytes; the limit is {MASKED}")
         buffer = self._buffer
         if not buffer.gather(1 + size):
             return None
+        data, at = buffer.data, buffer.at
+        rows = self._whole_rows(columns) if layout is None else self._shown_rows(layout)
+        return rows if stored is None else _with_stored(rows, data, at, stored)
+
+    def _shown_rows(self, layout: RowMask) -> Rows:
+        buffer = self._buffer
         data, end, count, masked = mask(buffer.data, buffer.at, len(buffer.data), layout)
         self._judge_rows(count)
         buffer.skip(end - buffer.at)
@@ -231,3 +246,12 @@ class FrameReader:
         step = PIECE - HEADER
         pieces = [data[at : at + step] for at in range(0, taken, step)]
         return Copied(b"".join([_frame_head(COPY_DATA, 4 + len(piece)) + piece for piece in pieces]), taken)
+
+
+def _with_stored(rows: Rows, data: bytes, at: int, stored: RowMask) -> Rows:
+    """Make the rows once more, as they may be stored."""
+    try:
+        kept, _, count, _ = mask(data, at, len(data), stored)
+    except Exception:  # noqa: BLE001 - whatever fails in it: what could not be masked is not stored
+        return replace(rows, is_storable=False)
+    return replace(rows, stored=kept) if count == rows.count else replace(rows, is_storable=False)

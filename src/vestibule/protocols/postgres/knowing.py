@@ -5,12 +5,16 @@
 2. Where columns are masked, a snapshot of all relations is asked too: when the one that the process has is too old,
    and when a statement or an answer names what it does not know.
 3. Temporary relations hold what could be seen when they were made: they are closed when more is masked.
+4. Where less is stored than shown, what is stored is decided by a scene of its own. It needs the same knowledge, but
+   nothing waits for that where nobody can ask: what is not known is not stored. The session's temporary relations may
+   hold anything that it was ever shown.
 4. Texts are read by all of this together (`knowledge`), under one version. Before there is a snapshot no relation is
    known, so that none can be read.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
@@ -53,8 +57,10 @@ class Knowing:
         #: The snapshot was loaded for the statement that is being read.
         self._is_fresh = False
         self._loaded: Loaded | None = None
-        self._knowledge: dict[tuple[Label, ...], Knowledge] = {}
+        self._knowledge: dict[tuple[tuple[Label, ...], bool], Knowledge] = {}
         self._labels = gate.labels()
+        self._stored = gate.stored_labels()
+        self._has_been_apart = self._stored != self._labels
         self._learned_at = Instant(0)
         #: The numbers of temporary relations that were made when other columns were masked; whether there are more.
         self._closed: frozenset[int] = frozenset()
@@ -70,13 +76,27 @@ class Knowing:
         """Whether what texts are read by may have changed since the target was asked."""
         return self.is_catalog_stale or (self.is_masked and self.is_own_stale)
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether less is stored than shown, or was when something was made that is still there."""
+        self._note_labels()
+        return self._has_been_apart
+
+    def change(self) -> None:
+        """Note that the session may have changed relations themselves."""
+        self.is_own_stale = self._is_lacking = True
+
+    def should_ask(self) -> bool:
+        """Whether the target is to be asked again for the sake of what is stored, if it can be."""
+        return self.is_apart and (self.is_own_stale or self._is_lacking or not self._loaded)
+
     def must_ask(self) -> bool:
         """Whether texts cannot be read rightly before the target has been asked again."""
         return self.is_stale or (self.is_masked and (self._is_lacking or not self._loaded))
 
     def must_survey(self, now: Instant) -> bool:
         """Whether a new snapshot is due; one that another session has loaded will do."""
-        if not self.is_masked or self._is_fresh:
+        if not (self.is_masked or self.is_apart) or self._is_fresh:
             return False
         if self._is_lacking:
             return True
@@ -138,7 +158,7 @@ class Knowing:
         """Say what is sensitive under the masks that a statement was decided by; None where nothing was masked."""
         if not labels:
             return None
-        known = self._knowledge.get(labels)
+        known = self._knowledge.get((labels, self.is_own_stale or self.is_catalog_stale))
         if known is not None and known.scene is not None:
             return known.scene.sensitive
         return self._gate.close_masks(self._snapshot, labels)
@@ -157,11 +177,15 @@ class Knowing:
         """Everything that a text is read by."""
         self._note_labels()
         labels = self.labels_of(text)
-        found = self._knowledge.get(labels)
+        key = (labels, self.is_own_stale or self.is_catalog_stale)
+        found = self._knowledge.get(key)
         if found is None:
             if len(self._knowledge) >= _READINGS:
                 self._forget()
-            found = self._knowledge[labels] = Knowledge(self.catalog, self._scene(labels) if labels else None)
+            is_apart = self._has_been_apart or labels != self._stored
+            scene = self._scene(labels) if labels else None
+            stored = self._stored_scene() if is_apart and self._stored else None
+            found = self._knowledge[key] = Knowledge(self.catalog, scene, stored)
         return found
 
     def _forget(self) -> None:
@@ -169,13 +193,15 @@ class Knowing:
 
     def _note_labels(self) -> None:
         """Close what was made when other columns were masked: it holds what may be masked now."""
-        labels = self.labels
-        if labels is self._labels:
+        labels, stored = self.labels, self._gate.stored_labels()
+        if labels is self._labels and stored is self._stored:
             return
         if not set(labels) <= set(self._labels):
             self._closed = self._closed.union(self.temporaries.values())
             self._is_closing = self.is_own_stale
-        self._labels = labels
+        changed = (labels, stored) != (self._labels, self._stored)
+        self._labels, self._stored = labels, stored
+        self._has_been_apart = self._has_been_apart or changed or labels != stored
         self._forget()
 
     @property
@@ -189,3 +215,11 @@ class Knowing:
             temporaries={name: Temporary(is_closed=oid in self._closed) for name, oid in self.temporaries.items()},
             is_fresh=self._is_fresh,
         )
+
+    def _stored_scene(self) -> Scene:
+        scene = self._scene(self._stored)
+        if self.is_own_stale or self.is_catalog_stale:
+            # No relation is known any more, so that nothing of one is stored.
+            return replace(scene, sensitive=self._gate.close_masks(_NOTHING, self._stored), is_fresh=False)
+        closed = self._has_been_apart
+        return replace(scene, temporaries={name: Temporary(is_closed=closed) for name in self.temporaries})

@@ -8,10 +8,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
 from vestibule.gate.outcome import Decided, Finished, Outcome, Result
+from vestibule.masking.sensitive import Sensitive
 from vestibule.masking.steps import RowMask
 from vestibule.model.plan import Label, Plan
 from vestibule.model.statement import Analysis
@@ -33,6 +35,19 @@ class Answer(Enum):
     POISON = "poison"
 
 
+@dataclass(frozen=True, slots=True)
+class Storing:
+    """What of the answers may be stored, where that is less than what is shown; None is nothing of that answer."""
+
+    plans: tuple[Plan | None, ...]
+    sensitive: Sensitive
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether errors may quote what is not stored."""
+        return any(plan is None or plan.is_reduced for plan in self.plans)
+
+
 @dataclass(slots=True, eq=False)
 class Shape:
     """The rows of a statement or portal: how many columns and how masked, once a Describe has been answered."""
@@ -41,6 +56,9 @@ class Shape:
     columns: int | None = None
     #: How the columns are masked, where any is.
     mask: RowMask | None = None
+    #: How they are masked where they are stored, where that is something else.
+    stored: RowMask | None = None
+    fields: tuple[pg.Field, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +73,8 @@ class Prepared:
     shape: Shape = field(default_factory=Shape)
     #: The types as the client declared them.
     declared: tuple[int, ...] = ()
+    #: What of its answers may be stored is held against this; None where that is what is shown.
+    stored: Sensitive | None = None
     #: The text is a PREPARE or DECLARE, and what the name runs is the statement inside it.
     is_inside: bool = False
 
@@ -62,6 +82,11 @@ class Prepared:
     def plans(self) -> tuple[Plan | None, ...]:
         """What the answers of its statements may show."""
         return tuple(analysis.plan for analysis in self.analyses)
+
+    @property
+    def storing(self) -> Storing | None:
+        """What of its answers may be stored."""
+        return storing(self.analyses, self.stored)
 
     @property
     def weight(self) -> int:
@@ -103,6 +128,10 @@ class Running:
     outcome: Outcome | None = None
     forwarded: bool = True
     is_copying_out: bool = False
+    #: The formats that the client chose for its columns; None where the target's description has them.
+    formats: tuple[int, ...] | None = None
+    #: The description of its rows as they are recorded, made with the first of them.
+    head: bytes | None = None
     error: tuple[str, str] = ("", "")
     is_finished: bool = False
 
@@ -186,6 +215,14 @@ class Owed:
     place: int = 0
     #: By which masks that was decided: by those of now, unless it says others.
     labels: tuple[Label, ...] | None = None
+    #: What of them may be stored; None where that is what is shown.
+    storing: Storing | None = None
+
+    @property
+    def stored_plan(self) -> Plan | None:
+        """What of the answer that comes now may be stored, where that is less than what is shown."""
+        plans = () if self.storing is None else self.storing.plans
+        return plans[self.place] if self.place < len(plans) else None
 
     @property
     def plan(self) -> Plan | None:
@@ -209,3 +246,8 @@ class Owed:
             self.change.revert()
         if self.answer is Answer.DESCRIBE and self.shape is not None:
             self.shape.is_asked = False
+
+
+def storing(analyses: Iterable[Analysis], sensitive: Sensitive | None) -> Storing | None:
+    """Say what of the answers may be stored; None where that is what is shown."""
+    return None if sensitive is None else Storing(tuple(analysis.stored for analysis in analyses), sensitive)

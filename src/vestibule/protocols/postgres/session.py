@@ -19,7 +19,7 @@ from vestibule.gate.records import Shown
 from vestibule.gate.session import SessionGate
 from vestibule.model import wording
 from vestibule.model.decision import Hold, Permit
-from vestibule.model.effect import Cancel, Close, Effect, Persist, Send, Wake
+from vestibule.model.effect import Cancel, Close, Effect, Keep, Persist, Send, Wake
 from vestibule.model.event import Side
 from vestibule.model.names import Instant
 from vestibule.model.record import Record
@@ -110,6 +110,11 @@ class Session:
         """Send the target bytes under a permit, by default that of the session itself."""
         self.gate.counts.bytes_to_target += len(data)
         self.effects.append(Send(Side.TARGET, data, permit or self._session_permit))
+
+    def keep(self, running: Running, data: bytes, head: bytes = b"", goes_on: bool = False) -> None:
+        """Record what the client is shown of a statement, where its session is recorded."""
+        if self.gate.keeps_results():
+            self.effects.append(Keep(running.decided.number, data, head, goes_on))
 
     def persist(self, record: Record) -> None:
         """Record something."""
@@ -410,6 +415,8 @@ class Session:
             self.tell_client(encode(ended(code, text)))
         self.tell_target(encode(pg.Terminate()))
         self._finish_all(("08006", fault) if fault else ("", ""))
+        if self.gate.has_failed:
+            self.persist(self.gate.storage_fault("ended", self.now))
         self.persist(self.gate.closed(cause, self.now))
         self.effects.append(Close(cause, fault))
 

@@ -20,6 +20,7 @@ from vestibule.analysis.sql.catalog import Catalog
 from vestibule.analysis.sql.settings import judge
 from vestibule.gate.reading import Named
 from vestibule.gate.unmasking import unmasking
+from vestibule.masking.sensitive import Sensitive
 from vestibule.model.effect import Analyse
 from vestibule.model.statement import Analysis, Impact, Parameter, Parsed, Unknown, Unsupported
 from vestibule.protocols.postgres import messages as pg
@@ -144,7 +145,10 @@ class Understanding:
                 return self._look_for(names)
             case Parsed(statements=statements) if self._asks_for_more(text, statements):
                 return _ONLY_A_QUERY
-            case Parsed(statements=statements):
+            case Parsed(statements=statements, is_lacking=is_lacking):
+                if is_lacking and session.status != "E" and session.known.lacks():
+                    # If nobody can ask now, what is not known is not stored.
+                    self._learn()
                 return self._travelling(statements)
 
     def _asks_for_more(self, text: bytes, analyses: Analyses) -> bool:
@@ -172,7 +176,21 @@ class Understanding:
         is_late = any(
             self._changes_catalog(analysis) or (is_masked and self._changes_own(analysis)) for analysis in analyses[:-1]
         )
-        return _CATALOG_CHANGED if is_late else self._if_known(analyses)
+        return _CATALOG_CHANGED if is_late else self._if_known(self._doubted(analyses))
+
+    def _doubted(self, analyses: Analyses) -> Analyses:
+        """Store nothing of an answer behind a statement of the same text that changes what names mean."""
+        doubted: list[Analysis] = []
+        is_late = False
+        for analysis in analyses:
+            doubted.append(replace(analysis, stored=None) if is_late else analysis)
+            is_late = is_late or self._changes_relations(analysis)
+        return tuple(doubted) if is_late and len(analyses) > 1 else analyses
+
+    def _changes_relations(self, analysis: Analysis) -> bool:
+        """Whether relations may be others behind a statement, where its session may change them at all."""
+        is_doubtful = not analysis.understood or analysis.impact >= Impact.SCHEMA
+        return is_doubtful or self._changes_catalog(analysis) or self._changes_own(analysis)
 
     def _changes_catalog(self, analysis: Analysis) -> bool:
         """Whether names may call something else behind a statement: the end of a transaction may undo a change."""
@@ -198,7 +216,7 @@ class Understanding:
             case Prepared():
                 return Named(found.text, None)
             case Portal() if found.labels == self._session.known.labels and len(found.plans) == 1:
-                return Named(found.text, found.plans[0])
+                return Named(found.text, found.plans[0], found.prepared.analyses[0].stored)
             case Portal():
                 # Its rows were judged by other masks.
                 return Named(found.text, None)
@@ -228,6 +246,7 @@ class Understanding:
         analyses = self.read(prepared.text)
         if not isinstance(analyses, Unsupported):
             prepared.analyses, prepared.catalog = analyses, known.knowledge(prepared.text).version
+            prepared.stored = self.stored(prepared.text)
         return analyses
 
     def _is_known(self) -> bool:
@@ -239,7 +258,7 @@ class Understanding:
         is_due = session.known.must_survey(session.now)
         if session.known.must_ask():
             return self._learn()
-        if is_due:
+        if is_due or session.known.should_ask():
             # The one there is will do until the client has said Sync.
             self._learn()
         return True
@@ -266,7 +285,13 @@ class Understanding:
     def prepared(self, text: bytes, analyses: Analyses, types: tuple[int, ...] = ()) -> Prepared:
         """Make what a name will stand for."""
         knowledge = self._session.known.knowledge(text)
-        return Prepared(text, analyses, types, knowledge.version, declared=types)
+        stored = self.stored(text)
+        return Prepared(text, analyses, types, knowledge.version, declared=types, stored=stored)
+
+    def stored(self, text: bytes) -> Sensitive | None:
+        """Say what of the answers of a text may be stored is held against; None where that is what is shown."""
+        scene = self._session.known.knowledge(text).stored
+        return None if scene is None else scene.sensitive
 
     # --- names -------------------------------------------------------------------------------------------------------
 
@@ -325,6 +350,8 @@ class Understanding:
         known.has_changed_catalog |= any(analysis.kind in _CATALOG_CHANGING for analysis in analyses)
         known.is_own_stale |= any(map(self._changes_own, analyses))
         known.has_changed_own |= any(map(_changes_session, analyses))
+        if known.is_apart and any(map(self._changes_relations, analyses)):
+            known.change()
         for analysis in analyses:
             tag = _NAMING.get(analysis.kind)
             if tag is not None:
@@ -357,7 +384,8 @@ class Understanding:
     def _inside(self, text: bytes, analysis: Analysis) -> Prepared:
         """Give the statement inside a PREPARE or DECLARE, with its own part of the text."""
         known, part = self._session.known, text[analysis.start : analysis.end]
-        return Prepared(part, (analysis,), catalog=known.knowledge(part).version, is_inside=True)
+        version, stored = known.knowledge(part).version, self.stored(b"")
+        return Prepared(part, (analysis,), catalog=version, is_inside=True, stored=stored)
 
 
 def judge_bound(analyses: Analyses, parameters: Sequence[Parameter]) -> Unsupported | None:
