@@ -19,7 +19,7 @@ lint: setup ## style and types
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
-check: lint ## style, types and the tests that need no server (60 s)
+check: lint ## style, types and the tests that need no server and not long (60 s)
 	HYPOTHESIS_PROFILE=quick $(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal -m "not server and not slow" --forbid-skips
 
 test: lint ## everything, with real servers and clients (15 min); a skip is a failure

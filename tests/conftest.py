@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +15,9 @@ from tests.support.postgres import PostgresFactory, PostgresServer
 from tests.support.providers import LightProvider, StrictProvider
 from tests.support.sandbox import Sandbox
 
+TESTS = Path(__file__).parent
+#: Tests with sockets, databases, disks and processes of their own.
+BUSY = frozenset({"app", "control", "server", "stores"})
 PROPERTY_TIMEOUT = float(os.environ.get("PROPERTY_TIMEOUT", "120"))
 
 # Two busy cores make any deadline a matter of luck; a hang is caught by pytest-timeout.
@@ -32,8 +36,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by what they use: `server` starts real programs, `property` has generated input."""
+    """Mark tests by what they use: `server` starts real programs, `property` has generated input, `slow` takes long."""
     for item in items:
+        if item.path.relative_to(TESTS).parts[0] in BUSY:
+            item.add_marker(pytest.mark.slow)
         if "sandbox" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.server)
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):

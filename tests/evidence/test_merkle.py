@@ -95,6 +95,7 @@ def remembered(monkeypatch) -> None:
     monkeypatch.setattr(merkle, "_perfect_root", cache(merkle._perfect_root))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("remembered")
 def test_every_leaf_of_every_size_is_proved_as_the_naive_tree_proves_it() -> None:
     for size in SIZES:
@@ -105,6 +106,7 @@ def test_every_leaf_of_every_size_is_proved_as_the_naive_tree_proves_it() -> Non
             assert verify_inclusion(index, size, LEAVES[index], proof, root)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("remembered")
 def test_every_smaller_tree_is_proved_as_the_naive_tree_proves_it() -> None:
     for size in SIZES:

@@ -75,6 +75,7 @@ def test_the_report_can_be_had_as_json(tmp_path, capsys) -> None:
     assert any("log/log.vkey" in text for text in report["checks"][0]["failures"])
 
 
+@pytest.mark.slow
 def test_a_saved_checkpoint_of_any_earlier_size_is_found_in_the_log(tmp_path) -> None:
     for name, note in FILES.items():
         if name.startswith("log/checkpoints/"):

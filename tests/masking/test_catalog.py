@@ -90,6 +90,7 @@ def loaded(request: pytest.FixtureRequest) -> Snapshot:
         server.drop_database(database)
 
 
+@pytest.mark.server
 def test_the_query_finds_on_a_real_server_what_carries_values_on(loaded: Snapshot) -> None:
     names = {oid: relation.name for oid, relation in loaded.relations.items()}
     public = {relation.name: relation for relation in loaded.relations.values() if relation.schema == "public"}

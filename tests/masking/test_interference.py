@@ -117,6 +117,7 @@ def origins(plan: Plan, answer: Answer) -> None:
         assert column.mask is None or (column.name == field.name), (column, field)
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_passes_tells_nothing_of_protected_values(banks: tuple[Bank, Bank], seed: int) -> None:
     one, other = banks

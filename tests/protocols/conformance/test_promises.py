@@ -191,6 +191,7 @@ def test_a_statement_that_waits_holds_what_is_behind_it(performer):
     assert bytes(play.bytes[Side.TARGET]).endswith(performer.large + performer.allowed)
 
 
+@pytest.mark.slow
 @every
 def test_what_waits_behind_a_statement_is_bounded(performer):
     play = performer.session()

@@ -117,6 +117,7 @@ def test_no_message_brings_a_value(state: str) -> None:
         assert SSN not in play.bytes[Side.CLIENT], message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 def test_no_frame_of_any_type_brings_a_value(state: str) -> None:
     place = list(STATES).index(state)

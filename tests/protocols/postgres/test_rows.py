@@ -345,6 +345,7 @@ def test_every_value_may_grow_as_much_as_a_literal_is_long(kernel):
     assert kernel.mask(data, 0, len(data), layout) == (shown, len(data), 20_000, 180_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", [HIDE, LAST, Transform("null"), None])
 def test_a_cell_of_64_megabytes_is_masked(kernel, transform):
     value = "é".encode() * (32 * MIB)
