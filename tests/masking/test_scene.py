@@ -64,3 +64,11 @@ def test_only_a_name_that_nothing_has_is_hopeless() -> None:
     assert scenes.is_hopeless(SCENE, {"relname": "nosuch"})
     assert not scenes.is_hopeless(SCENE, {"relname": "v_full"})
     assert not scenes.is_hopeless(replace(SCENE, temporaries={"w": Temporary()}), {"relname": "w"})
+
+
+def test_a_relation_that_may_hold_more_than_is_shown_now_cannot_be_named() -> None:
+    scene = replace(SCENE, temporaries={"mine": Temporary(is_closed=True)})
+
+    for schema in ({}, {"schemaname": "pg_temp"}):
+        with pytest.raises(RefusedError, match="was made when other columns were masked"):
+            scenes.relation(scene, {"relname": "mine", **schema})
