@@ -10,13 +10,16 @@ from types import FrameType
 
 from demo.show import Show
 from demo.stage import Stage, environment_file, raised
-from demo.steps import AUDITOR, ENGINEER, STEPS
+from demo.steps import AUDITOR, ENGINEER, MANAGER, STEPS
 from tests.support.providers import PEOPLE
 
 INTRODUCTION = """
-Vestibule stands between people and a database. It knows who they are, decides every statement by policy, records the
-decision before anything travels, and keeps the only credential. Everything below is real: psql, PostgreSQL, OpenID
-Connect, TLS. Nothing leaves this machine.
+Vestibule stands between people and a database. It knows who they are, decides
+every statement by policy, holds what takes a second person, records before
+anything travels, masks what comes back, and keeps the only credential.
+
+Everything below is real: psql, PostgreSQL, OpenID Connect, TLS. Nothing
+leaves this machine.
 """
 
 
@@ -53,28 +56,43 @@ def _serve(stage: Stage, show: Show) -> None:
 
 def _by_hand(stage: Stage) -> str:
     gateway = stage.gateway
-    engineer, auditor = (environment_file(stage, person) for person in (ENGINEER, AUDITOR))
-    people = ", ".join(f"{person.sub} ({', '.join(person.groups) or 'no group'})" for person in PEOPLE.values())
+    stage.tokens[MANAGER] = gateway.login(MANAGER)
+    engineer, manager, auditor = (environment_file(stage, person) for person in (ENGINEER, MANAGER, AUDITOR))
+    people = "\n".join(f"    {person.sub:<8}{', '.join(person.groups) or 'no group'}" for person in PEOPLE.values())
     return f"""
-Still serving. In another terminal:
+Still serving. Try it from other terminals.
 
-  . {engineer}     # as {ENGINEER}, an engineer who is logged in
+As {ENGINEER}, an engineer:
+  . {engineer}
   psql
-  vestibule token --life 15m
+    SELECT name, ssn, email FROM customers LIMIT 5;   -- masked
+    SELECT name FROM customers ORDER BY ssn;          -- refused, and why
+    DELETE FROM loans WHERE id = 3;                   -- waits for a manager
+    /* vestibule: unmask ssn */ SELECT ssn FROM customers LIMIT 1;
+                                                      -- waits too, and sees
 
-  . {auditor}      # as {AUDITOR}, an auditor
+As {MANAGER}, a manager, while that waits:
+  {gateway.public_url}/approvals                    (in a browser)
+  . {manager}
+  vestibule approvals list
+  vestibule approvals approve AR-...
+
+As {AUDITOR}, an auditor:
+  . {auditor}
   vestibule sessions list
   vestibule evidence verify {gateway.data}
 
-  vestibule login                                # with a browser; the provider takes a person's word:
-                                                 # {people}
+Browsers and `vestibule login` meet a provider that takes a person's word:
+{people}
 
   control plane  {gateway.public_url}
+  authority      {gateway.ca}
   provider       {stage.provider.issuer}
-  policy         {gateway.policy_file}     (change it: it is read again without dropping sessions)
+  policy         {gateway.policy_file}
+                 change it: it is read again without dropping sessions
   log            {gateway.program.log if gateway.program else ""}
 
-Ctrl-C ends everything and removes it."""
+Ctrl-C ends everything and removes it."""  # noqa: S608 - to be read, not run
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

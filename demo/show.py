@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import textwrap
 import time
@@ -9,8 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-WIDTH = 110
+#: Lines are folded to the terminal's width, within these bounds.
+NARROW, WIDE = 80, 110
 SHOWN_LINES = 14
+#: Everything that belongs to a step stands this far in.
+INDENT = " " * 6
 
 
 @dataclass(slots=True)
@@ -29,7 +33,7 @@ class Show:
     @contextmanager
     def starting(self, what: str) -> Iterator[None]:
         """Tell that something is being started, and how long it took."""
-        print(f"  {what:<84}", end="", flush=True)
+        print(f"  {what:<{NARROW - 12}}", end="", flush=True)
         begun = time.monotonic()
         yield
         print(f" {time.monotonic() - begun:5.1f} s", flush=True)
@@ -40,30 +44,39 @@ class Show:
         self.number += 1
         self._failed.clear()
         self.say(f"\n[{self.number}/{self.total}] {title}")
-        self.say(textwrap.indent(textwrap.fill(why, WIDTH - 6), "      "))
+        self.say(folded(why))
         try:
             yield
         except (AssertionError, LookupError, OSError, RuntimeError, ValueError) as error:
             self._failed.append(str(error))
-            self.say(f"      ! {type(error).__name__}: {error}")
+            self.say(f"{INDENT}! {type(error).__name__}: {error}")
         if not self._failed:
             self.good += 1
 
     def command(self, text: str) -> None:
         """Print a command as one would type it."""
-        self.say(f"      $ {text}")
+        self.say(folded(text, "$ "))
 
-    def output(self, text: str, most: int = SHOWN_LINES) -> None:
-        """Print what a program answered, cut where it is long."""
-        lines = text.rstrip().splitlines()
+    def typed(self, line: str) -> None:
+        """Print a line as one would type it into a program."""
+        self.say(folded(line, "> "))
+
+    def told(self, text: str) -> None:
+        """Print what happens besides."""
+        self.say(folded(text))
+
+    def output(self, text: str, most: int = SHOWN_LINES, *, is_table: bool = False) -> None:
+        """Print what a program answered, cut where it is long; the rows of a wide table are cut and not folded."""
+        lines = text.strip("\n").rstrip().splitlines()
         for line in lines[:most]:
-            print(f"      | {line}", flush=True)
+            self.say(cut(line) if is_table else folded(line.rstrip(), "| ", "|   ", is_broken=True))
         if len(lines) > most:
-            print(f"      | ... {len(lines) - most} more lines", flush=True)
+            self.say(f"{INDENT}| ... {len(lines) - most} more lines")
 
     def check(self, claim: str, holds: bool) -> None:
         """Print a claim and whether it held."""
-        print(f"      {'ok' if holds else 'NOT SHOWN'}: {claim}", flush=True)
+        lead = "ok: " if holds else "NOT SHOWN: "
+        self.say(folded(claim, lead, " " * len(lead)))
         if not holds:
             self._failed.append(claim)
 
@@ -72,3 +85,30 @@ class Show:
         print(f"{self.good} of {self.total} steps", flush=True)
         sys.stdout.flush()
         return 0 if self.good == self.total else 1
+
+
+def width() -> int:
+    """Give the width of a line."""
+    return min(max(shutil.get_terminal_size().columns, NARROW), WIDE)
+
+
+def cut(line: str) -> str:
+    """Cut a line of a program's answer to the terminal's width."""
+    whole = f"{INDENT}| {line.rstrip()}"
+    return whole if len(whole) <= width() else f"{whole[: width() - 4].rstrip()} ..."
+
+
+def folded(text: str, lead: str = "", more: str = "  ", *, is_broken: bool = False) -> str:
+    """Fold a line to the terminal's width, behind `lead` and from the second line on behind `more`.
+
+    Words that are longer than a line are broken only if asked for: an address is to be copied.
+    """
+    lines = textwrap.wrap(
+        text,
+        width(),
+        initial_indent=INDENT + lead,
+        subsequent_indent=INDENT + (more if lead else ""),
+        break_long_words=is_broken,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines) or f"{INDENT}{lead}".rstrip()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final
 
 from demo.show import Show
+from demo.talk import Talk, talking
 from tests.support import bank
 from tests.support.certificates import Authority
 from tests.support.gateway import TARGET, Gateway
@@ -20,6 +22,33 @@ from tests.support.sandbox import ENVIRONMENT, Sandbox
 #: The doors' usual numbers, taken where nobody else has them.
 POSTGRES_PORT, CONTROL_PORT = 15432, 8443
 
+PRODUCTION: Final = {"labels": {"env": "production"}}
+#: What the walk's policy knows besides the usual.
+EMPTYING: Final[dict[str, Any]] = {
+    "name": "no emptying",
+    "match": {"verbs": ["truncate"], "targets": PRODUCTION},
+    "action": "deny",
+    "reason": "Tables are emptied by migration only.",
+}
+DELETING: Final[dict[str, Any]] = {
+    "name": "deleting takes two",
+    "match": {"verbs": ["delete"], "targets": PRODUCTION},
+    "action": "hold",
+    "reason": "A second person looks at what is deleted.",
+    "approvers": {"groups": ["dba-managers"], "quorum": 1},
+    "expires": "15m",
+}
+MASKS: Final[list[dict[str, Any]]] = [
+    {
+        "name": "ssn",
+        "columns": ["*.customers.ssn"],
+        "transform": {"keep_last": 4},
+        "unmask": {"groups": ["dba-managers"]},
+    },
+    {"name": "card", "columns": ["*.cards.pan"], "transform": {"keep_last": 4}},
+    {"name": "contact", "columns": ["*.customers.email"], "transform": "hide"},
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -29,7 +58,18 @@ class Stage:
     server: PostgresServer
     provider: LightProvider
     gateway: Gateway
+    #: Ends what the steps leave open.
+    rest: ExitStack
     tokens: dict[str, str] = field(default_factory=dict)
+    talks: list[Talk] = field(default_factory=list)
+    approvals: list[str] = field(default_factory=list)
+
+    def talk(self, person: str, show: Show) -> Talk:
+        """Give the psql of `person` that stays open from step to step; start it if there is none."""
+        if not self.talks:
+            psql = self.gateway.psql(person, self.tokens[person])
+            self.talks.append(self.rest.enter_context(talking(psql, show)))
+        return self.talks[0]
 
 
 @contextmanager
@@ -37,8 +77,8 @@ def raised(show: Show) -> Iterator[Stage]:
     """Start everything, and end it whatever happens."""
     with Sandbox() as sandbox:
         authority = Authority(sandbox, "Vestibule demo authority")
-        what = f"{bank.CUSTOMERS} customers, {bank.CARDS} cards, {bank.TRANSACTIONS} transactions"
-        with show.starting(f"PostgreSQL 15 with TLS and a small bank ({what})"):
+        what = f"{bank.CUSTOMERS} customers, {bank.CARDS} cards"
+        with show.starting(f"PostgreSQL 15 with TLS and a small bank: {what}"):
             server = PostgresFactory(sandbox, authority).make(15)
         provider = LightProvider(sandbox, authority)
         with show.starting("an OpenID provider that knows the bank's people"):
@@ -51,11 +91,12 @@ def raised(show: Show) -> Iterator[Stage]:
             port=_wanted(POSTGRES_PORT),
             control_port=_wanted(CONTROL_PORT),
         )
-        # Engineers may change schemas here, so that it is the guardrail that keeps the tables.
-        gateway.policy["access"][0]["allow"].append("schema")
+        gateway.policy["guardrails"] += [EMPTYING, DELETING]
+        gateway.policy["masks"] = MASKS
         with show.starting("Vestibule"):
             gateway.start()
-        yield Stage(sandbox, server, provider, gateway)
+        with ExitStack() as rest:
+            yield Stage(sandbox, server, provider, gateway, rest)
 
 
 def environment_file(stage: Stage, person: str) -> Path:

@@ -11,9 +11,14 @@ import yaml
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from demo.steps import STEPS
+from tests.support.masked import decided
 from vestibule.cli.commands import COMMANDS
 from vestibule.cli.root import build
 from vestibule.evidence.verify import RESIDUAL
+from vestibule.gate.unmasking import unmasking
+from vestibule.model import wording
+from vestibule.model.statement import Unsupported
 from vestibule.policy.document import load
 from vestibule.settings import load as load_settings
 
@@ -45,11 +50,91 @@ def test_a_command_that_a_page_shows_exists_with_its_options(words: list[str]) -
     assert {word for word in rest if word.startswith("--")} <= known
 
 
-def test_the_guides_policy_takes_effect() -> None:
-    texts = [block for block in blocks(GUIDE, "yaml") if block.startswith("version:")]
-    [text] = texts
-    policy = load(text.encode(), "policy.yaml")
-    assert not policy.warnings
+POLICIES = [
+    pytest.param(text, id=page.name) for page in PAGES for text in blocks(page, "yaml") if text.startswith("version:")
+]
+
+
+def guides_policy() -> str:
+    [text] = [block for block in blocks(GUIDE, "yaml") if block.startswith("version:")]
+    return text
+
+
+@pytest.mark.parametrize("text", POLICIES)
+def test_a_policy_that_a_page_shows_takes_effect_without_a_warning(text: str) -> None:
+    assert not load(text.encode(), "policy.yaml").warnings
+
+
+@pytest.mark.parametrize(
+    ("sql", "status", "told"),
+    [
+        ("TRUNCATE loans", 1, ['denied by rule "no truncating"']),
+        ("DELETE FROM loans WHERE id = 17", 4, ['held by rule "deleting takes two"', "dba-managers"]),
+        ("SELECT ssn FROM customers", 0, ['masks "ssn"', 'masks "contact"', "only the last 4 characters"]),
+    ],
+)
+def test_the_guides_questions_to_its_policy_have_the_answers_that_it_tells(
+    tmp_path: Path, sql: str, status: int, told: list[str]
+) -> None:
+    (tmp_path / "policy.yaml").write_text(guides_policy())
+    asked = next(words for words in commands(GUIDE) if words[-1] == sql)
+    words = [str(tmp_path / "policy.yaml") if "/" in word else word for word in asked[1:]]
+    result = CliRunner().invoke(build(words), words)
+    assert result.exit_code == status, result.output
+    assert [each for each in told if each not in result.output] == []
+
+
+def test_the_files_that_one_passes_on_the_way_of_a_statement_are_there() -> None:
+    page = (CHECKOUT / "docs" / "guide" / "one-statement.md").read_text()
+    named = set(re.findall(r"`([a-z_/]+\.py)`", page))
+    assert len(named) > 40
+    assert [name for name in sorted(named) if not (CHECKOUT / "src" / "vestibule" / name).is_file()] == []
+
+
+def test_the_files_that_the_page_on_one_statement_names_stand_in_every_layer_it_passes() -> None:
+    page = (CHECKOUT / "docs" / "guide" / "one-statement.md").read_text()
+    passed = {
+        "server",
+        "protocols",
+        "identity",
+        "gate",
+        "analysis",
+        "masking",
+        "policy",
+        "stores",
+        "control",
+        "evidence",
+    }
+    assert passed <= {name.partition("/")[0] for name in re.findall(r"`([a-z_/]+\.py)`", page)}
+
+
+def test_the_steps_of_the_demo_that_the_page_on_one_statement_names_are_there() -> None:
+    page = (CHECKOUT / "docs" / "guide" / "one-statement.md").read_text()
+    named = re.findall(r'"([A-Z][^"]+)"', page.partition("```")[0])
+    assert named
+    assert set(named) <= {step.title for step in STEPS}
+
+
+def test_the_comment_that_the_page_on_masks_shows_asks_to_see_through_one() -> None:
+    [text] = blocks(CHECKOUT / "docs" / "reference" / "masking.md", "sql")
+    assert unmasking(text.encode()) == {"ssn"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/reference/masking.md"])
+def test_the_refusal_that_a_page_shows_is_the_programs(page: str) -> None:
+    text = "SELECT state FROM customers WHERE ssn LIKE '078%'"
+    refused = decided(text)
+    assert isinstance(refused, Unsupported)
+    shown = (CHECKOUT / page).read_text()
+    assert f"ERROR:  {refused.message}\n" in shown
+    assert f"HINT:  {refused.hint}\n" in shown
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guide/getting-started.md", "docs/reference/approvals.md"])
+def test_the_notice_of_a_held_statement_that_a_page_shows_is_the_programs(page: str) -> None:
+    approval = "AR-7Q2M4V0XKD"
+    notice = wording.held(approval, f"https://vestibule.example:8443/approvals/{approval}")
+    assert f"NOTICE:  {notice}\n" in (CHECKOUT / page).read_text()
 
 
 def test_the_guides_settings_are_understood(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ DENIED = ALLOWED | {
     "cause": "by migration only",
     "outcome": "refused",
 }
+HELD = ALLOWED | {"number": 3, "decision": "hold", "rule": "two people", "cause": "Ask.", "text": "DELETE FROM t"}
+WAITS = HELD | {"outcome": None, "finished_at": None, "duration_us": None, "rows": None}
 
 
 TABLES: list[dict[str, Any]] = [
@@ -171,6 +173,27 @@ def test_a_replay_is_in_the_order_of_time() -> None:
         (6, "#1"),
         (30, "closed:"),
     ]
+
+
+def test_a_held_statement_is_said_to_be_held_and_what_became_of_it_is_told() -> None:
+    texts = [moment.text for moment in sessions.timeline(ABOUT, [HELD])]
+    assert texts[1] == "#3 DELETE FROM t\nheld by rule 'two people': Ask."
+    assert texts[2].startswith("#3 ok, 1 row")
+
+
+def test_a_statement_that_is_still_held_has_no_end() -> None:
+    assert len(sessions.timeline(ABOUT, [WAITS])) == 3
+
+
+@pytest.mark.parametrize(("row", "ending"), [(HELD, "ok, 1 row"), (WAITS, "not ended")])
+def test_the_table_says_that_a_statement_is_held(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, row: Mapping[str, Any], ending: str
+) -> None:
+    monkeypatch.setattr(sessions, "_whole", lambda *_: (ABOUT, [row]))
+    output = run("show", "3c77").output
+    assert "hold (two people)" in output
+    assert ending in output
+    assert "running" not in output
 
 
 def test_an_outcome_is_never_later_than_its_record_nor_behind_the_end() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import signal
@@ -14,6 +16,7 @@ import psycopg
 import pytest
 
 from tests.end_to_end.conftest import Connect
+from tests.support.balancer import balancer
 from tests.support.evidence import Journal, SessionEvidence
 from tests.support.gateway import TARGET, Gateway, GatewayFactory
 from tests.support.postgres import PostgresServer
@@ -351,3 +354,49 @@ def test_other_sessions_go_on_while_one_waits(house: Gateway, dev: SignedIn, ope
             connection.execute("SELECT 1")
         assert time.monotonic() - began < 10
         assert isinstance(client, RawClient)
+
+
+@pytest.mark.case("PG-16")
+@pytest.mark.timeout(180)
+def test_behind_a_balancer_that_cuts_silent_connections_an_approval_comes_in_time(
+    house: Gateway, dev: SignedIn, postgres15: PostgresServer, rows: str, name: str
+) -> None:
+    # Nothing but the notices passes while people think: twice as long as the balancer lets a connection be silent.
+    with balancer(house.port, idle=28.0) as port:
+        psql = house.psql("dev1", dev.token, appname=name, port=str(port))
+        with psql.terminal() as terminal:
+            terminal.expect("=>")
+            terminal.type(f"DELETE FROM {rows} WHERE x = 'a';")
+            terminal.expect("held for approval AR-")
+            began = time.monotonic()
+            for _ in range(2):
+                terminal.expect("held for approval AR-", timeout=30)
+            assert time.monotonic() - began > 48
+            approve(house, waiting(house, rows))
+            terminal.expect("DELETE 1")
+            terminal.type("\\q")
+            terminal.wait()
+    assert count(postgres15, rows) == 2
+
+
+@pytest.mark.case("E-23")
+def test_no_hash_in_what_is_stored_gives_a_masked_value_away(
+    house: Gateway, dev: SignedIn, evidence: Journal, name: str
+) -> None:
+    secret = "078051121"
+    forms = [secret, f"{secret[:3]}-{secret[3:5]}-{secret[5:]}"]
+    texts = [f"SELECT count(*) FROM customers WHERE ssn = '{form}'" for form in forms]
+    user = f"dev1+{TARGET}"
+    with in_session(house.port, house.ca, user, dev.token, application_name=name) as client:
+        for text in texts:
+            client.query(text)
+    session = evidence.closed_session(name)
+    stored = json.dumps([record.body for record in session.records], default=str)
+    assert not any(form in stored for form in forms)
+    guesses = [*forms, *texts, *(f"'{form}'" for form in forms)]
+    for algorithm in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512", "blake2b", "blake2s"):
+        for guess in guesses:
+            digest = hashlib.new(algorithm, guess.encode())
+            assert digest.hexdigest() not in stored
+            assert base64.b64encode(digest.digest()).decode().rstrip("=") not in stored
+            assert base64.b32encode(digest.digest()[:10]).decode() not in stored

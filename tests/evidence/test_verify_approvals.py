@@ -317,7 +317,7 @@ BROKEN: list[tuple[Callable[[Story], None], str]] = [
     (_wrong_id_of_a_request, "refers to no request"),
     (_unknown_answer, "no approval of its request"),
     (_no_answer, "too few approvers"),
-    (_lonely_answer, "refers to no request"),
+    (_lonely_answer, "an answer refers to no request"),
     (_for_what_was_allowed, "a statement that its session does not hold"),
     (_for_what_was_denied, "a statement that its session does not hold"),
     (_for_another_session, "a statement that its session does not hold"),

@@ -123,3 +123,8 @@ def test_the_system_is_in_the_snapshot_but_not_its_definitions(loaded: Snapshot)
     assert loaded.relations[stats].is_system
     assert stats not in loaded.definitions
     assert ("information_schema", "columns") in loaded.names
+
+
+def test_a_relation_with_two_columns_of_one_name_cannot_be() -> None:
+    with pytest.raises(ValueError, match="two columns of one name"):
+        snapshot(relation(30_000, "twice", ["a", "a"]))

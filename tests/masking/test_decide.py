@@ -92,6 +92,7 @@ def test_a_plan_lists_all_columns_in_order_with_their_origins() -> None:
         ("EXPLAIN ANALYZE INSERT INTO customers (id) VALUES (1)", True),
         ("PREPARE p AS INSERT INTO customers (id) VALUES (1)", True),
         ("COMMIT", True),
+        ("PREPARE TRANSACTION 'x'", True),
         ("BEGIN", False),
     ],
 )

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.policies import HEAD, RULES, identity, operation, sample
-from vestibule.model.decision import Allow, Decision, Deny, Hold, Rule
+from tests.support.policies import HEAD, identity, operation, sample
+from vestibule.model.decision import Allow, Deny, Hold, Rule
 from vestibule.model.identity import Identity
 from vestibule.model.names import GroupName, RuleName, TargetName
 from vestibule.model.plan import Label, Transform
@@ -491,58 +491,3 @@ def test_the_worst_of_several_decisions_is_the_first_refusal() -> None:
     first, second = denied("schema drop b"), denied("write delete customers")
     assert worst([allow, first, second]) is first
     assert worst([allow]) is allow
-
-
-LIFTED = """
-masks:
-  - {name: ssn, columns: ["*.customers.ssn"], unmask: {groups: [privacy, dba], quorum: 2}}
-  - {name: card, columns: ["*.cards.pan"], unmask: {groups: [dba], expires: 5m}}
-  - {name: cvv, columns: ["*.cards.cvv"]}
-  - {name: memo, columns: ["*.transactions.memo"], clear_for: {groups: [engineering]}, unmask: {groups: [privacy]}}
-  - {name: home, columns: ["*.customers.home"], unmask: {groups: [privacy]}}
-"""
-
-
-def lifted(*names: str) -> tuple[Decision, tuple[str, ...]]:
-    made = Engine(load((HEAD + RULES + LIFTED).encode(), "policy.yaml"))
-    target = made.policy.targets[TargetName("core-banking")]
-    decision, left = made.lifted(identity("engineering"), target, frozenset(names))
-    return decision, tuple(label.rule for label in left)
-
-
-def test_a_mask_that_is_named_is_lifted_by_its_own_approvers_and_the_others_stay() -> None:
-    decision, left = lifted("card")
-    assert isinstance(decision, Hold)
-    assert (decision.rule.name, decision.rule.section) == ("card", "masks")
-    assert (decision.approvers, decision.quorum, decision.expires_us) == ({"dba"}, 1, 5 * 60_000_000)
-    assert left == ("ssn", "cvv", "home")
-
-
-def test_several_masks_are_lifted_by_whoever_may_lift_all_of_them() -> None:
-    decision, left = lifted("ssn", "card")
-    assert isinstance(decision, Hold)
-    assert (decision.approvers, decision.quorum, decision.expires_us) == ({"dba"}, 2, 5 * 60_000_000)
-    assert left == ("cvv", "home")
-
-
-def test_without_names_all_masks_are_meant_that_may_be_lifted() -> None:
-    decision, left = lifted()
-    assert isinstance(decision, Deny)
-    assert "different groups" in decision.reason
-    assert left == ("ssn", "card", "cvv", "home")
-
-
-@pytest.mark.parametrize(
-    ("names", "reason"),
-    [
-        (["cvv"], 'the mask "cvv" may not be lifted by approval'),
-        (["ssn", "cvv"], 'the mask "cvv" may not be lifted by approval'),
-        (["nothing"], 'there is no mask "nothing" for you here'),
-        (["memo"], 'there is no mask "memo" for you here'),
-    ],
-)
-def test_what_may_not_be_lifted_is_denied(names: list[str], reason: str) -> None:
-    decision, left = lifted(*names)
-    assert isinstance(decision, Deny)
-    assert decision.reason == reason
-    assert "cvv" in left

@@ -12,6 +12,8 @@ CUSTOMERS, ACCOUNTS, CARDS, TRANSACTIONS, LOANS = 40, 60, 50, 400, 25
 
 #: The first customer, whom tests and demo name.
 FIRST_CUSTOMER = "Ada Brookfield"
+#: Her number, which belongs to nobody: it was printed on a card in wallets for show.
+FIRST_SSN = "078-05-1120"
 
 SCHEMA = """
 CREATE TABLE customers (
@@ -79,6 +81,7 @@ def _customers(draw: random.Random) -> Iterator[tuple[object, ...]]:
         area = draw.choice([*range(1, 666), *range(667, 900)])
         ssn = f"{area:03d}-{draw.randint(1, 99):02d}-{draw.randint(1, 9999):04d}"
         mail = f"{name.lower().replace(' ', '.')}{number}@mail.example"
+        ssn = FIRST_SSN if number == 1 else ssn
         yield number, name, ssn, mail, _day(draw, 1945, 2004), draw.choice(STATES)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import dataclass, field
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from types import TracebackType
@@ -54,6 +56,14 @@ def forms_of(page: str) -> list[Form]:
     return parser.forms
 
 
+def text_of(page: str, tag: str = "") -> str:
+    """Read what a page says without its tags; with the beginning of a tag, what the first such element says."""
+    if tag:
+        name = tag.lstrip("<").split()[0]
+        page = page.partition(tag)[2].partition(">")[2].partition(f"</{name}>")[0]
+    return " ".join(unescape(re.sub(r"<[^>]*>", "", page)).split())
+
+
 @dataclass(slots=True)
 class Browser:
     """One person's browser with its cookies; `log_in` walks from a URL to wherever the redirects end."""
@@ -95,6 +105,13 @@ class Browser:
                 return answer
             answer = self._follow(self._post(answer, form, user, password))
         raise AssertionError(f"the log-in did not end after {STEPS} forms; visited {self.visited}")
+
+    def send(self, page: httpx2.Response, form: Form, **fields: str) -> httpx2.Response:
+        """Send a form of a page as a browser does, with `fields` filled in, and give where that leads."""
+        values = {name: value for name, value in form.fields.items() if form.types[name] == "hidden"} | fields
+        origin = f"{page.url.scheme}://{page.url.netloc.decode()}"
+        headers = {"Origin": origin, "Sec-Fetch-Site": "same-origin"}
+        return self._follow(self.client.post(str(page.url.join(form.action)), data=values, headers=headers))
 
     def _post(self, answer: httpx2.Response, form: Form, user: str, password: str) -> httpx2.Response:
         values = {name: value for name, value in form.fields.items() if form.types[name] == "hidden"}

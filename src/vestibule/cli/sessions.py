@@ -232,11 +232,12 @@ def _decision(at: int, row: Row) -> Moment:
     number, text = row["number"], row["text"]
     if row["decision"] == "allow":
         return Moment(at, f"#{number} {text}", f"[bold cyan]#{number}[/bold cyan] {_shown(text)}", number)
-    why = f"denied by rule {row['rule']!r}: {row['cause']}"
+    word, colour = ("held", "yellow") if row["decision"] == "hold" else ("denied", "red")
+    why = f"{word} by rule {row['rule']!r}: {row['cause']}"
     return Moment(
         at,
         f"#{number} {text}\n{why}",
-        f"[bold cyan]#{number}[/bold cyan] {_shown(text)}\n            [red]{_shown(why)}[/red]",
+        f"[bold cyan]#{number}[/bold cyan] {_shown(text)}\n            [{colour}]{_shown(why)}[/{colour}]",
         number,
     )
 
@@ -248,7 +249,7 @@ def _ended(opened: datetime, at: int, row: Row) -> int:
 
 
 def _outcome(at: int, row: Row) -> Iterator[Moment]:
-    if row["outcome"] is None or row["decision"] != "allow":
+    if row["outcome"] is None or row["decision"] == "deny":
         return
     text = f"#{row['number']} {_ending(row)}"
     colour = "green" if row["outcome"] == "ok" else "yellow"
@@ -256,7 +257,8 @@ def _outcome(at: int, row: Row) -> Iterator[Moment]:
 
 
 def _ending(row: Row) -> str:
-    outcome = str(row["outcome"] or "running")
+    # What is held has no record of when it stopped to wait.
+    outcome = str(row["outcome"] or ("running" if row["decision"] == "allow" else "not ended"))
     if row["error_code"]:
         outcome += f" {row['error_code']} {row['error_text'] or ''}".rstrip()
     rows = "" if row["rows"] is None else f", {row['rows']} row{'' if row['rows'] == 1 else 's'}"
@@ -306,9 +308,9 @@ def _statement_table(rows: Sequence[Row]) -> Table:
     for name in ("#", "AT (UTC)", "DECISION", "OUTCOME", "STATEMENT"):
         table.add_column(name, overflow="fold", no_wrap=name in ("#", "AT (UTC)"))
     for row in rows:
-        allowed = row["decision"] == "allow"
-        decision = "allow" if allowed else f"[red]deny[/red] ({_shown(row['rule'])})"
-        ending = _shown(_ending(row)) if allowed else "refused"
+        word, colour = row["decision"], "red" if row["decision"] == "deny" else "yellow"
+        decision = "allow" if word == "allow" else f"[{colour}]{word}[/{colour}] ({_shown(row['rule'])})"
+        ending = "refused" if word == "deny" else _shown(_ending(row))
         table.add_row(str(row["number"]), row["decided_at"][11:23], decision, ending, _shown(_cut(row["text"])))
     return table
 

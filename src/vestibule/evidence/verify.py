@@ -266,7 +266,8 @@ class Approvals:
 
     def _expect(self, holds: bool, record: dict[str, Any], text: str) -> None:
         if not holds:
-            self.fail(f"{record['where']}: {record.get('approval') or record.get('permit') or 'an answer'} {text}")
+            name = record.get("approval") or record.get("permit")  # an answer names its permit with its limits
+            self.fail(f"{record['where']}: {name if isinstance(name, str) else 'an answer'} {text}")
 
     @staticmethod
     def _find(records: dict[str, dict[str, Any]], ref: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,7 +1,8 @@
 """What is sensitive at each target: snapshots of catalogs and their closures, shared by the sessions of a process.
 
 1. A snapshot is good for `MAX_AGE_US`; then the next session that needs it loads it again. One that the target gives
-   again in the same words is the same snapshot.
+   again in the same words is the same snapshot. What a session was told inside a transaction may be as old as that, so
+   it is for that session alone.
 2. A closure is made once for each snapshot and set of labels.
 """
 
@@ -40,6 +41,10 @@ class Loaded:
     snapshot: Snapshot
     at: Instant
 
+    def is_good(self, now: Instant) -> bool:
+        """Whether it is not too old."""
+        return now - self.at < MAX_AGE_US
+
 
 class Masks:
     """Keeps snapshots and closures."""
@@ -52,13 +57,16 @@ class Masks:
     def loaded(self, key: Key, now: Instant) -> Loaded | None:
         """Give the snapshot of a target if it is not too old."""
         found = self._loaded.get(key)
-        return found if found is not None and now - found.at < MAX_AGE_US else None
+        return found if found is not None and found.is_good(now) else None
 
-    def keep(self, key: Key, rows: Iterable[Sequence[str]], now: Instant) -> Loaded:
+    def keep(self, key: Key, rows: Iterable[Sequence[str]], now: Instant, *, is_shared: bool) -> Loaded:
         """Make a snapshot of what the target has just said, and keep it; a `ValueError` if it cannot be."""
         made = snapshot(rows)
-        before = self._loaded.pop(key, None)
+        before = self._loaded.get(key)
         loaded = Loaded(before.snapshot if before and before.snapshot.version == made.version else made, now)
+        if not is_shared:
+            return loaded
+        self._loaded.pop(key, None)
         self._loaded[key] = loaded
         if len(self._loaded) > KEPT:
             self._loaded.popitem(last=False)

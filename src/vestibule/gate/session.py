@@ -279,9 +279,9 @@ class SessionGate:
         """Give the snapshot of the target that the process has, unless it is too old."""
         return self.gate.masks.loaded(self._snapshot_key(), now)
 
-    def keep_snapshot(self, rows: Iterable[Sequence[str]], now: Instant) -> Loaded:
+    def keep_snapshot(self, rows: Iterable[Sequence[str]], now: Instant, *, is_shared: bool) -> Loaded:
         """Keep a snapshot that the target has just given."""
-        return self.gate.masks.keep(self._snapshot_key(), rows, now)
+        return self.gate.masks.keep(self._snapshot_key(), rows, now, is_shared=is_shared)
 
     def close_masks(self, known: Snapshot, labels: tuple[Label, ...]) -> Sensitive:
         """Find what is sensitive at the target under some labels."""

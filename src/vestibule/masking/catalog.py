@@ -209,5 +209,7 @@ def _relations(rows: Iterable[Sequence[str]], columns: Iterable[Sequence[str]]) 
     relations: dict[int, Relation] = {}
     for _, oid, schema, name, kind, flags, row_type in rows:
         own = toast if kind == "t" else tuple(sorted(found[oid]))
+        if len({column.name for column in own}) < len(own):
+            raise ValueError(f"relation {oid} has two columns of one name")
         relations[int(oid)] = Relation(int(oid), schema, name, kind, flags, int(row_type), own)
     return relations

@@ -320,7 +320,10 @@ def _set(_: str, node: Node, __: Scene) -> Plan:
 
 def _transaction(_: str, node: Node, __: Scene) -> Plan:
     """Deferred constraints speak at the end."""
-    return _plan(is_reduced=node["kind"] in ("TRANS_STMT_COMMIT", "TRANS_STMT_COMMIT_PREPARED"))
+    return _plan(is_reduced=node["kind"] in _SPEAKING)
+
+
+_SPEAKING: Final = frozenset({"TRANS_STMT_COMMIT", "TRANS_STMT_PREPARE", "TRANS_STMT_COMMIT_PREPARED"})
 
 
 _Decide = Callable[[str, Node, Scene], Plan]

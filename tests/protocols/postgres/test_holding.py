@@ -369,3 +369,17 @@ def test_whoever_leaves_with_a_farewell_while_people_think_is_gone_when_its_conn
     assert not play.closed
     play.end(Side.CLIENT)
     assert play.closed == "client_closed"
+
+
+def test_in_a_failed_transaction_nobody_is_asked_and_the_session_lives() -> None:
+    play = started()
+    play.client(pg.Query(b"BEGIN"))
+    play.target(pg.CommandComplete("BEGIN"), pg.ReadyForQuery("T"))
+    play.client(pg.Query(b"SET search_path TO public"))
+    error = pg.ErrorResponse((("S", "ERROR"), ("V", "ERROR"), ("C", "3F000"), ("M", "the server's words")))
+    play.target(error, pg.ReadyForQuery("E"))
+    play.client(pg.Query(DELETE))
+    assert not any(isinstance(each, pg.Query) for each in asked(play)[-2:])
+    play.target(error, pg.ReadyForQuery("E"))
+    assert told(play)[-1] == "Z E"
+    assert not play.closed

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Final
 
@@ -48,6 +49,9 @@ REPORTED: Final = frozenset(
 )
 #: Settings without which the text that was judged is not the text that the target reads.
 PINNED: Final = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
+
+#: Words and counts: nothing that a value could stand in.
+_TAG: Final = re.compile(r"[A-Z]+(?: [A-Z]+)*(?: [0-9]+){0,2}")
 
 _ANYTIME: Final = (pg.NoticeResponse, pg.NotificationResponse, pg.ParameterStatus)
 _COMPLETES: Final = {
@@ -158,11 +162,13 @@ class Answering:
                 raise TargetProtocolError(f"unexpected target message {type(message).__name__}")
 
     def _notice(self, message: pg.NoticeResponse) -> None:
+        fields = self._reduced(message.fields) if self._is_reduced() else message.fields
+        self._session.tell_client(encode(pg.NoticeResponse(fields)))
+
+    def _is_reduced(self) -> bool:
+        """Whether what the target says now may quote masked values; of no statement it is said in doubt."""
         session = self._session
-        head = session.owed[0] if session.owed else None
-        is_reduced = session.known.is_masked and (head is None or head.is_reduced)
-        fields = self._reduced(message.fields) if is_reduced else message.fields
-        session.tell_client(encode(pg.NoticeResponse(fields)))
+        return session.owed[0].is_reduced if session.owed else session.known.is_masked
 
     def _reduced(self, fields: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         """Leave out of an error or notice what may quote masked values."""
@@ -229,13 +235,16 @@ class Answering:
             self._pop(Answer.DESCRIBE, message)
             if owed.shape is not None:
                 shape = owed.shape
-                shape.columns, shape.mask, shape.fields = len(message.fields), self._mask(message, owed), message.fields
-                shape.stored = self._keeping.mask(message, owed)
+                shape.columns, shape.fields = len(message.fields), message.fields
+                # A statement's own description brings no rows, and says nothing of formats: each portal has its own.
+                if owed.prepared is None:
+                    shape.mask, shape.stored = self._mask(message, owed), self._keeping.mask(message, owed)
         self._pass(message, owed)
 
     def _mask(self, message: pg.RowDescription, owed: Owed) -> RowMask | None:
         """Hold what the target says of its answer against what was decided; a difference ends the session."""
-        known, sensitive = self._session.known, owed.sensitive
+        known = self._session.known
+        sensitive = known.sensitive(owed.labels or ())
         if sensitive is None:
             return None
         if owed.plan is None:
@@ -267,6 +276,8 @@ class Answering:
         self._close_result(running)
         session.keep(running, encode(message))
         if isinstance(message, pg.CommandComplete):
+            if owed.labels and _TAG.fullmatch(message.tag) is None:
+                raise TargetProtocolError("a command tag that no command has")
             # The tag of a portal's last batch counts that batch alone.
             running.rows += max(streamed, _rows_of(message.tag))
             self._settle_names(running, message.tag)
@@ -320,6 +331,8 @@ class Answering:
     def _copy_out(self, message: pg.CopyOutResponse) -> None:
         owed = self._head(type(message))
         running = self._running()
+        if owed.labels and (owed.plan is None or owed.plan.columns is not None):
+            raise TargetProtocolError("the target begins a COPY of what may only come masked")
         running.result, running.is_copying_out = self._session.gate.result(), True
         running.head = encode(message)
         self._keeping.begin_copy(running, owed)
@@ -340,6 +353,8 @@ class Answering:
     def _error(self, message: pg.ErrorResponse) -> None:
         session = self._session
         if _is_fatal(message):
+            if self._is_reduced():
+                message = pg.ErrorResponse(self._reduced(message.fields))
             session.tell_client(encode(message))
             if session.owed and session.owed[0].running is not None:
                 session.owed[0].running.end("unknown", self._keeping.error_of(message, session.owed[0]))

@@ -55,6 +55,11 @@ NAME_BYTES: Final = 63
 _LONG_NAME: Final = Unsupported(
     "42622", f"vestibule: names of statements and portals may have at most {NAME_BYTES} bytes", "Use a shorter name."
 )
+_BIND_AGAIN: Final = Unsupported(
+    "0A000",
+    "vestibule: what is masked for you, or what the statement runs, is no longer what it was when it was bound",
+    "Bind it again.",
+)
 _RESERVED_NAME: Final = Unsupported("42602", f'names beginning with "{RESERVED}" are the gateway\'s own')
 _FUNCTION_CALL: Final = Unsupported(
     "0A000", "vestibule: function calls by number (FunctionCall) are not supported", "Use SELECT function(...) instead."
@@ -188,7 +193,7 @@ class Asking:
             decided = self._refuse_text(message.text, resolved)
         else:
             decided = self._decided(Statement(message.text, resolved, meaning=self._texts(analyses)), ())
-        sensitive, stored = self._understanding.sensitive(message.text), self._understanding.stored(message.text)
+        labels, stored = session.known.labels_of(message.text), self._understanding.stored(message.text)
         self._understanding.settle()
         if decided.permit is None or isinstance(analyses, Unsupported):
             session.refuse_query(session.explain(decided), decided)
@@ -197,7 +202,7 @@ class Asking:
         self._understanding.note(running, message.text, analyses)
         session.tell_target(encode(message), decided.permit)
         plans = tuple(analysis.plan for analysis in analyses)
-        owed = Owed(Answer.QUERY, session.segment, running, copies=copies(analyses), plans=plans, sensitive=sensitive)
+        owed = Owed(Answer.QUERY, session.segment, running, copies=copies(analyses), plans=plans, labels=labels)
         owed.storing = storing(analyses, stored)
         session.owe(owed)
         session.may_copy = owed if owed.copies else None
@@ -243,7 +248,7 @@ class Asking:
 
     def _bind(self, message: pg.Bind) -> None:
         session = self._session
-        prepared = session.prepared.find(message.statement, session.segment)
+        prepared = session.find_prepared(message.statement)
         problem = _name_problem(message.portal) or (_absent("S", message.statement) if prepared is None else None)
         if problem is None and not self._has_room(session.portals, message.portal):
             problem = TOO_MANY
@@ -258,11 +263,11 @@ class Asking:
         is_clear = not session.known.is_masked and prepared.stored is None
         shape = prepared.shape if prepared.shape.is_asked and is_clear else Shape()
         meaning = self._understanding.meaning(prepared.analyses)
-        portal = Portal(prepared, message, running, shape, session.gate.gate.policy, meaning)
+        plans, labels = prepared.plans, session.known.labels_of(prepared.text)
+        portal = Portal(prepared, message, running, shape, session.gate.gate.policy, meaning, plans, labels)
         replaced = session.portals.current(message.portal)
         change = session.portals.offer(message.portal, portal, session.segment)
         closing = replaced.value.running if replaced is not None and replaced.value is not None else None
-        plans = prepared.plans
         owed = Owed(Answer.BIND, session.segment, running, change=change, closing=closing, plans=plans)
         owed.storing = prepared.storing
         session.owe(owed)
@@ -338,21 +343,18 @@ class Asking:
 
     def _describe(self, message: pg.Describe) -> None:
         session = self._session
-        if message.kind == "S":
-            prepared = session.prepared.find(message.name, session.segment)
-            shape = None if prepared is None else prepared.shape
-        else:
-            portal = session.find_portal(message.name)
-            prepared, shape = (None, None) if portal is None else (portal.prepared, portal.shape)
-        if shape is None:
+        is_statement = message.kind == "S"
+        found = session.find_prepared(message.name) if is_statement else session.find_portal(message.name)
+        if found is None:
             session.refuse_extended(refusal(_absent(message.kind, message.name)), None)
             return
-        shape.is_asked = True
-        of = prepared if message.kind == "S" else None
-        plans = () if prepared is None else prepared.plans
-        sensitive = None if prepared is None else prepared.sensitive
-        owed = Owed(Answer.DESCRIBE, session.segment, prepared=of, shape=shape, plans=plans, sensitive=sensitive)
-        owed.storing = None if prepared is None else prepared.storing
+        found.shape.is_asked = True
+        owed = Owed(Answer.DESCRIBE, session.segment, shape=found.shape, plans=found.plans)
+        if isinstance(found, Portal):
+            owed.labels = found.labels
+        else:
+            owed.prepared = found
+        owed.storing = found.storing if isinstance(found, Prepared) else found.prepared.storing
         session.owe(owed)
         self._forward(message)
 
@@ -366,7 +368,7 @@ class Asking:
             return
         self._describe_first(message.portal, portal)
         copying = copies(portal.prepared.analyses)
-        plans = portal.prepared.plans
+        plans = portal.plans
         owed = Owed(Answer.EXECUTE, session.segment, portal.running, shape=portal.shape, copies=copying, plans=plans)
         owed.storing = portal.prepared.storing
         session.owe(owed)
@@ -380,6 +382,11 @@ class Asking:
         """Decide anew what was decided under another policy or for other names, or has used up its permit."""
         session = self._session
         meaning = self._understanding.meaning(portal.prepared.analyses)
+        labels = session.known.labels_of(portal.prepared.text)
+        if portal.labels != labels or (labels and portal.meaning != meaning):
+            # What the target has bound is described, and masked, as it was then.
+            session.refuse_extended(refusal(_BIND_AGAIN), None)
+            return False
         is_same = portal.policy == session.gate.gate.policy and portal.meaning == meaning
         if is_same and not portal.running.is_finished:
             return True
@@ -399,16 +406,9 @@ class Asking:
         """Ask for the shape of a portal that the client did not describe: rows are judged by it."""
         if not portal.shape.is_asked:
             portal.shape.is_asked = True
-            plans = portal.prepared.plans
-            owed = Owed(
-                Answer.DESCRIBE,
-                self._session.segment,
-                shape=portal.shape,
-                is_visible=False,
-                plans=plans,
-                sensitive=portal.prepared.sensitive,
-                storing=portal.prepared.storing,
-            )
+            plans = portal.plans
+            owed = Owed(Answer.DESCRIBE, self._session.segment, shape=portal.shape, is_visible=False, plans=plans)
+            owed.storing = portal.prepared.storing
             self._session.owe(owed)
             self._forward(pg.Describe("P", name))
 

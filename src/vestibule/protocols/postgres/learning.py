@@ -45,9 +45,10 @@ class Learned:
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:
-    """The rows of a snapshot of all relations."""
+    """The rows of a snapshot of all relations; inside a transaction it may be as old as that."""
 
     rows: Sequence[tuple[str, ...]]
+    is_of_now: bool = True
 
 
 class Learning:
@@ -75,9 +76,9 @@ class Learning:
                 self.columns = len(fields)
             case pg.CommandComplete():
                 self.columns = None
-            case pg.ReadyForQuery():
+            case pg.ReadyForQuery(status=status):
                 if self._is_survey:
-                    return Surveyed(self._rows)
+                    return Surveyed(self._rows, status == "I")
                 known = catalog(self._rows, (function.name for function in self._target.functions))
                 return Learned(known, search_path(self._rows), temporaries(self._rows))
             case _:

@@ -15,7 +15,7 @@ from enum import Enum
 from vestibule.gate.outcome import Decided, Finished, Outcome, Result
 from vestibule.masking.sensitive import Sensitive
 from vestibule.masking.steps import RowMask
-from vestibule.model.plan import Plan
+from vestibule.model.plan import Label, Plan
 from vestibule.model.statement import Analysis
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.learning import Learning
@@ -73,9 +73,7 @@ class Prepared:
     shape: Shape = field(default_factory=Shape)
     #: The types as the client declared them.
     declared: tuple[int, ...] = ()
-    #: What its answers are held against; None where nothing is masked for it.
-    sensitive: Sensitive | None = None
-    #: The same of what is stored of them; None where that is what is shown.
+    #: What of its answers may be stored is held against this; None where that is what is shown.
     stored: Sensitive | None = None
     #: The text is a PREPARE or DECLARE, and what the name runs is the statement inside it.
     is_inside: bool = False
@@ -171,7 +169,15 @@ class Portal:
     shape: Shape
     policy: str
     #: What the names that it runs stood for when it was decided.
-    meaning: tuple[Prepared | None, ...] = ()
+    meaning: tuple[Prepared | Portal | None, ...] = ()
+    #: What its rows may show, and by which masks that was decided: the statement may have been read anew since.
+    plans: tuple[Plan | None, ...] = ()
+    labels: tuple[Label, ...] = ()
+
+    @property
+    def text(self) -> bytes:
+        """The text that it runs."""
+        return self.prepared.text
 
     @property
     def weight(self) -> int:
@@ -207,8 +213,8 @@ class Owed:
     #: What the answers of the statements in it may show; and which of them is being answered.
     plans: tuple[Plan | None, ...] = ()
     place: int = 0
-    #: What they are held against; None where nothing is masked for them.
-    sensitive: Sensitive | None = None
+    #: By which masks that was decided: by those of now, unless it says others.
+    labels: tuple[Label, ...] | None = None
     #: What of them may be stored; None where that is what is shown.
     storing: Storing | None = None
 
@@ -225,8 +231,14 @@ class Owed:
 
     @property
     def is_reduced(self) -> bool:
-        """Whether errors and notices may quote what is masked."""
-        return any(plan is not None and plan.is_reduced for plan in self.plans)
+        """Whether errors and notices may quote what is masked.
+
+        The end of a transaction, which a Query behind unsynced messages is too, speaks of all that was done in it.
+        """
+        if not self.labels:
+            return False
+        is_end = not self.plans or (self.answer is Answer.QUERY and self.is_behind)
+        return is_end or any(plan is not None and plan.is_reduced for plan in self.plans)
 
     def withdraw(self) -> None:
         """The target will not answer: undo what the message would have changed."""

@@ -123,7 +123,13 @@ class Session:
     def owe(self, owed: Owed) -> None:
         """Note an answer that the target owes."""
         owed.is_behind = self.is_unsynced
+        if owed.labels is None:
+            owed.labels = self.known.labels
         self.owed.append(owed)
+
+    def find_prepared(self, name: str) -> Prepared | None:
+        """Find what Bind and EXECUTE may name."""
+        return self.prepared.find(name, self.segment)
 
     def find_portal(self, name: str) -> Portal | None:
         """Find what Execute and Describe may name: a bound portal, or a cursor that SQL has declared."""

@@ -176,7 +176,7 @@ class Understanding:
         is_late = any(
             self._changes_catalog(analysis) or (is_masked and self._changes_own(analysis)) for analysis in analyses[:-1]
         )
-        return _CATALOG_CHANGED if is_late or not self._is_known_for(analyses) else self._doubted(analyses)
+        return _CATALOG_CHANGED if is_late else self._if_known(self._doubted(analyses))
 
     def _doubted(self, analyses: Analyses) -> Analyses:
         """Store nothing of an answer behind a statement of the same text that changes what names mean."""
@@ -200,19 +200,26 @@ class Understanding:
         """The same of the session's own search path and temporary relations."""
         return _changes_session(analysis) or (_is_end(analysis) and self._session.known.has_changed_own)
 
-    def _is_known_for(self, analyses: Analyses) -> bool:
-        """Whether the catalog is known: in a failed transaction nobody can ask, and only its end is carried out."""
-        is_stale = self._session.known.is_catalog_stale
-        return not is_stale or all(analysis.kind == "TransactionStmt" for analysis in analyses)
+    def _if_known(self, analyses: Analyses) -> Analyses | Unsupported:
+        """Refuse what is read by old knowledge: in a failed transaction nobody can ask, and only its end is due."""
+        session = self._session
+        if not session.known.is_stale or all(analysis.kind == "TransactionStmt" for analysis in analyses):
+            return analyses
+        return _ABORTED if session.status == "E" and session.is_idle else _CATALOG_CHANGED
 
     def _stands_for(self, analysis: Analysis) -> Named | None:
         """Say what the name in an EXECUTE or FETCH stands for."""
-        found = self._named(analysis) if _uses_name(analysis) else None
-        if found is None:
-            return None
-        if len(found.analyses) != 1:
-            return Named(found.text, None)
-        return Named(found.text, found.analyses[0].plan, found.analyses[0].stored)
+        found = self._meant(analysis) if _uses_name(analysis) else None
+        match found:
+            case None:
+                return None
+            case Prepared():
+                return Named(found.text, None)
+            case Portal() if found.labels == self._session.known.labels and len(found.plans) == 1:
+                return Named(found.text, found.plans[0], found.prepared.analyses[0].stored)
+            case Portal():
+                # Its rows were judged by other masks.
+                return Named(found.text, None)
 
     def _large(self, text: bytes) -> Answer:
         """Have a large text read outside the pump, one at a time: also one whose message was skipped meanwhile."""
@@ -232,18 +239,21 @@ class Understanding:
         if not self._is_known():
             return _CATALOG_CHANGED
         known = self._session.known
-        if prepared.catalog == known.knowledge(prepared.text).version:
-            return prepared.analyses if self._is_known_for(prepared.analyses) else _CATALOG_CHANGED
+        # What EXECUTE and FETCH show depends on what their names stand for now.
+        is_same = prepared.catalog == known.knowledge(prepared.text).version
+        if is_same and not any(map(_uses_name, prepared.analyses)):
+            return self._if_known(prepared.analyses)
         analyses = self.read(prepared.text)
         if not isinstance(analyses, Unsupported):
             prepared.analyses, prepared.catalog = analyses, known.knowledge(prepared.text).version
-            prepared.sensitive, prepared.stored = self.sensitive(prepared.text), self.stored(prepared.text)
+            prepared.stored = self.stored(prepared.text)
         return analyses
 
     def _is_known(self) -> bool:
         """Ask again what the session may have changed, and wait; False where that would be to wait for ever."""
         session = self._session
-        if session.status == "E":
+        if session.status == "E" and (session.is_idle or session.is_unsynced):
+            # Its end may be on its way already: see `_if_known`.
             return True
         is_due = session.known.must_survey(session.now)
         if session.known.must_ask():
@@ -255,9 +265,12 @@ class Understanding:
 
     def know_present(self) -> bool:
         """Ask what people are to approve rests on, and wait; False if the session has changed it and nobody can ask."""
-        known = self._session.known
-        if known.is_current(self._session.now) and not known.is_own_stale:
+        session = self._session
+        known = session.known
+        if known.is_current(session.now) and not known.is_own_stale:
             return True
+        if session.status == "E" and session.is_idle:
+            return not known.is_own_stale
         # Behind a Parse nobody can ask before the Sync; what was known then is as good as present.
         return self._learn() or not known.is_own_stale
 
@@ -272,16 +285,11 @@ class Understanding:
     def prepared(self, text: bytes, analyses: Analyses, types: tuple[int, ...] = ()) -> Prepared:
         """Make what a name will stand for."""
         knowledge = self._session.known.knowledge(text)
-        sensitive, stored = self.sensitive(text), self.stored(text)
-        return Prepared(text, analyses, types, knowledge.version, declared=types, sensitive=sensitive, stored=stored)
-
-    def sensitive(self, text: bytes) -> Sensitive | None:
-        """Say what the answers of a text are held against; None where nothing is masked for it."""
-        scene = self._session.known.knowledge(text).scene
-        return None if scene is None else scene.sensitive
+        stored = self.stored(text)
+        return Prepared(text, analyses, types, knowledge.version, declared=types, stored=stored)
 
     def stored(self, text: bytes) -> Sensitive | None:
-        """The same of what is stored of them; None where that is what is shown."""
+        """Say what of the answers of a text may be stored is held against; None where that is what is shown."""
         scene = self._session.known.knowledge(text).stored
         return None if scene is None else scene.sensitive
 
@@ -321,17 +329,19 @@ class Understanding:
         making = ((rooms[analysis.kind], analysis.names) for analysis in analyses if analysis.kind in rooms)
         return all(has_room(name) for has_room, names in making for name in names)
 
-    def meaning(self, analyses: Analyses) -> tuple[Prepared | None, ...]:
+    def meaning(self, analyses: Analyses) -> tuple[Prepared | Portal | None, ...]:
         """Say what the names that a statement runs stand for: the server asks when it runs, not when it is bound."""
-        return tuple(self._named(analysis) for analysis in analyses if _uses_name(analysis))
+        return tuple(self._meant(analysis) for analysis in analyses if _uses_name(analysis))
 
-    def _named(self, analysis: Analysis) -> Prepared | None:
+    def _meant(self, analysis: Analysis) -> Prepared | Portal | None:
         """Find what the name in a statement stands for in this session."""
         session, name = self._session, analysis.names[0]
-        if analysis.kind != "FetchStmt":
-            return session.prepared.find(name, session.segment)
-        portal = session.find_portal(name)
-        return None if portal is None else portal.prepared
+        return session.find_portal(name) if analysis.kind == "FetchStmt" else session.find_prepared(name)
+
+    def _named(self, analysis: Analysis) -> Prepared | None:
+        """Find the statement that the name in a statement stands for."""
+        found = self._meant(analysis)
+        return found.prepared if isinstance(found, Portal) else found
 
     def note(self, running: Running, text: bytes, analyses: Analyses) -> None:
         """Note what the statement will do to names and to the catalog."""
@@ -356,7 +366,9 @@ class Understanding:
                 return Renaming(tag, (session.prepared.offer(name, None, session.segment),))
             case _:
                 prepared = self._inside(text, analysis)
-                cursor = Portal(prepared, pg.Bind(name, ""), running, Shape(), session.gate.gate.policy)
+                policy, labels = session.gate.gate.policy, session.known.labels
+                bind, plans = pg.Bind(name, ""), prepared.plans
+                cursor = Portal(prepared, bind, running, Shape(), policy, plans=plans, labels=labels)
                 before = (session.portals.current(name), session.cursors.current(name))
                 gone = [change.value.running for change in before if change is not None and change.value is not None]
                 return Renaming(
@@ -371,10 +383,9 @@ class Understanding:
 
     def _inside(self, text: bytes, analysis: Analysis) -> Prepared:
         """Give the statement inside a PREPARE or DECLARE, with its own part of the text."""
-        # What SQL keeps for later shows no masked column, whoever has approved it.
-        part, sensitive, stored = text[analysis.start : analysis.end], self.sensitive(b""), self.stored(b"")
-        version = self._session.known.knowledge(part).version
-        return Prepared(part, (analysis,), catalog=version, is_inside=True, sensitive=sensitive, stored=stored)
+        known, part = self._session.known, text[analysis.start : analysis.end]
+        version, stored = known.knowledge(part).version, self.stored(b"")
+        return Prepared(part, (analysis,), catalog=version, is_inside=True, stored=stored)
 
 
 def judge_bound(analyses: Analyses, parameters: Sequence[Parameter]) -> Unsupported | None:
