@@ -269,3 +269,56 @@ def test_a_name_that_storing_lacks_is_looked_for_and_does_not_stop_the_statement
     assert ToClient(ROW) in play.seen
     assert SECRET not in kept(play)
     assert surveys(play) == 1
+
+
+def with_temporary(message: object) -> bytes:
+    """The target once the session has made `branches` of its own."""
+    if is_question(message):
+        return knowledge(
+            (b"session", b"search_path", b"public", b"", b"", b""),
+            (b"session", b"temporary", b"branches", b"30000", b"", b""),
+        )
+    return target(message)
+
+
+def test_nothing_is_kept_of_what_the_session_has_made_while_it_saw_more() -> None:
+    play = cleared()
+    ask(play, b"CREATE TEMP TABLE branches AS SELECT ssn AS city FROM customers", ONE)
+    play.replies[Side.TARGET] = with_temporary
+    own = pg.Field("city", 30_000, 1, 25, -1, -1, 0)
+    ask(play, b"SELECT city FROM branches", pg.RowDescription((own,)), ROW, ONE)
+    ask(play, b"SELECT city || '' FROM branches", pg.RowDescription((MADE,)), ROW, ONE)
+
+    assert cells(play) == [("***",), ("***",)]
+
+
+def test_a_portal_of_another_policy_gives_nothing_more_that_is_kept() -> None:
+    at = masking()
+    play = cleared(at)
+    city = pg.Field("city", 20_040, 3, 25, -1, -1, 0)
+    play.client(pg.Query(b"BEGIN"))
+    play.target(pg.CommandComplete("BEGIN"), pg.ReadyForQuery("T"))
+    play.client(pg.Parse("", b"SELECT city FROM branches", ()), pg.Bind("p", ""), pg.Execute("p", 1), pg.Sync())
+    play.target(pg.ParseComplete(), pg.BindComplete(), pg.RowDescription((city,)), pg.DataRow((b"Ithaca",)))
+    play.target(pg.PortalSuspended(), pg.ReadyForQuery("T"))
+    more = MASKS.replace('"*.customers.email"', '"*.customers.email", "*.branches.city"')
+    at.apply(Engine(load((HEAD + RULES + more).encode(), "policy.yaml")))
+    play.client(pg.Execute("p", 1), pg.Sync())
+    play.target(pg.RowDescription((city,)), ROW, ONE, pg.ReadyForQuery("T"))
+
+    assert ToClient(ROW) in play.seen
+    assert cells(play) == [("Ithaca",), ("***",)]
+
+
+def test_what_a_cursor_holds_is_kept_as_it_was_decided_and_not_under_another_policy() -> None:
+    at = masking()
+    play = cleared(at)
+    city = pg.Field("city", 20_040, 3, 25, -1, -1, 0)
+    shape = pg.RowDescription((city,))
+    ask(play, b"DECLARE c CURSOR WITH HOLD FOR SELECT city FROM branches", pg.CommandComplete("DECLARE CURSOR"))
+    fetched = pg.CommandComplete("FETCH 1")
+    ask(play, b"FETCH 1 FROM c", shape, pg.DataRow((b"Ithaca",)), fetched)
+    at.apply(Engine(load((HEAD + RULES + MASKS + "# reviewed\n").encode(), "policy.yaml")))
+    ask(play, b"FETCH 1 FROM c", shape, pg.DataRow((b"Utica",)), fetched)
+
+    assert cells(play) == [("Ithaca",), ("***",)]
