@@ -231,3 +231,54 @@ def test_nothing_of_somebody_else_is_in_clear_while_another_session_is_cleared(
         for _ in range(3):
             assert cleared.execute(WHOLE).fetchall() != masked.execute(WHOLE).fetchall()
         assert hits(house, clear) == []
+
+
+#: Nothing can be masked in a process that starts with this.
+BROKEN = """
+from vestibule.protocols.postgres import frames
+
+
+def mask(*_):
+    raise RuntimeError("broken")
+
+
+frames.mask = mask
+"""
+
+
+@pytest.mark.case("E-44")
+def test_where_masking_what_is_stored_fails_nothing_is_stored_and_the_operator_is_alarmed(
+    sandbox: Sandbox,
+    authority: Authority,
+    light_provider: LightProvider,
+    postgres15: PostgresServer,
+    clear: list[str],
+    name: str,
+) -> None:
+    made = Gateway(sandbox, authority, light_provider, {TARGET: postgres15})
+    made.policy["masks"] = MASKS
+    site = sandbox.folder("mask-broken")
+    sandbox.write(site / "sitecustomize.py", BROKEN)
+    made.environment["PYTHONPATH"] = str(site)
+    made.start()
+    made.login("ana")
+    with connect(made, sign_in(made, "dora"), name) as connection:
+        seen = connection.execute(WHOLE).fetchall()
+        with pytest.raises(psycopg.Error) as refused:
+            connection.execute("SELECT 1")
+    session = ended(made, name)
+
+    assert {row[0] for row in seen} <= set(clear)
+    assert refused.value.sqlstate == "58030"
+    [finished] = [each for each in of_session(made, session, Kind.STATEMENT_FINISHED) if each.body.get("results")]
+    assert [result["recorded"] for result in finished["results"]] == ["none"]
+    faults = Journal(made.data).records(Kind.AUDIT_FAULT)
+    assert [(fault["fault"], fault["phase"]) for fault in faults] == [
+        ("storage_mask_leak", "started"),
+        ("storage_mask_leak", "ended"),
+    ]
+    assert made.program is not None
+    assert "audit_fault" in made.program.output()
+    assert hits(made, clear) == []
+    assert made.stop() == 0
+    assert "PASS V10" in made.cli("ana", "evidence", "verify", made.data).output
