@@ -27,6 +27,7 @@ from vestibule.settings import Settings
 from vestibule.settings import load as load_settings
 
 POLICY = load((HEAD + RULES).encode(), "policy.yaml")
+MASKED = load((HEAD + RULES + "masks: [{name: ssn, columns: ['*.customers.ssn']}]\n").encode(), "policy.yaml")
 CONVERSATION = Conversation(UUID(int=1), Peer("192.0.2.1", 1), Tls("TLSv1.3", "x"), Instant(0), bytes(16), bytes(8))
 
 
@@ -82,8 +83,8 @@ def test_a_policy_that_does_not_load_is_refused_and_the_old_one_stays(settings: 
     assert process._around.gate.policy == POLICY.digest
 
 
-def test_nothing_is_recorded_before_it_is_masked_nor_against_the_settings(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+def test_results_are_recorded_where_the_policy_says_what_is_sensitive_and_not_against_the_settings(
+    settings: Settings,
 ) -> None:
     target = next(iter(POLICY.targets.values()))
     process = DataProcess(settings)
@@ -91,10 +92,12 @@ def test_nothing_is_recorded_before_it_is_masked_nor_against_the_settings(
     assert process._around is not None
     recording = process._around.gate.recording
     assert not recording.records(target)
-    monkeypatch.setattr(DataProcess, "masks_results", lambda self, target: True)
+    process.apply_policy(given(MASKED.text, MASKED.digest))
     assert recording.records(target)
     digest = settings.recording.model_copy(update={"results": "digest"})
-    assert not DataProcess(settings.model_copy(update={"recording": digest})).records_results(target)
+    without = DataProcess(settings.model_copy(update={"recording": digest}))
+    without.apply_policy(given(MASKED.text, MASKED.digest))
+    assert not without.records_results(target)
     assert (recording.rows, recording.bytes) == (10_000, 8 << 20)
 
 

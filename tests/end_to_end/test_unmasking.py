@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from tests.end_to_end.test_holding import approve, waiting
+from tests.end_to_end.test_recording import rows
 from tests.support.evidence import Journal
 from tests.support.gateway import TARGET, Gateway, GatewayFactory
 from tests.support.postgres import PostgresServer
@@ -34,6 +35,7 @@ def masking(policy: dict[str, Any]) -> None:
 def house(module_gateways: GatewayFactory, postgres15: PostgresServer) -> Iterator[Gateway]:
     gateway = module_gateways.make({TARGET: postgres15}, policy=masking)
     gateway.login("dora")
+    gateway.login("ana")
     yield gateway
     assert gateway.stop() == 0
     done = gateway.cli("ana", "evidence", "verify", gateway.data, timeout=120)
@@ -77,7 +79,11 @@ def test_people_let_one_statement_see_and_the_next_is_masked_again(
     session = journal.closed_session(name)
     requested = session.one("ApprovalRequested")
     assert requested["scope"] == "unmask"
-    assert ["unmask" in each.body.get("flags", []) for each in session.all("StatementDecided")] == [False, True, False]
+    decided = session.all("StatementDecided")
+    assert ["unmask" in each.body.get("flags", []) for each in decided] == [False, True, False]
+    # What people let somebody see is stored masked all the same.
+    assert [each.body.get("clear_by") for each in decided] == [None, ["ssn"], None]
+    assert rows(house, str(requested.session)) == [[f"***{ssn[-4:]}", "***"]] * 3
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,10 @@ WHOLE = Parsed(
                 ),
                 is_reduced=True,
             ),
+            stored=Plan(Form.CLEAN, Digest("e" * 64), None),
         ),
-    )
+    ),
+    is_lacking=True,
 )
 
 

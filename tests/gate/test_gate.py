@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.gates import admitted, gate, statement
-from tests.support.policies import HEAD, identity
+from tests.support.policies import HEAD, RULES, identity
 from vestibule.gate.gate import StorageKey
 from vestibule.model.decision import Allow, Deny
 from vestibule.model.names import TargetName
@@ -29,3 +29,16 @@ def test_unknown_and_not_granted_targets_look_alike() -> None:
 
 def test_the_storage_key_shows_in_no_repr() -> None:
     assert "secret" not in repr(StorageKey("k1", b"secret"))
+
+
+def test_what_is_stored_is_masked_whoever_sees_more() -> None:
+    masks = "masks: [{name: ssn, columns: ['*.customers.ssn'], clear_for: {groups: [fraud-desk]}}]\n"
+    one, somebody = gate(), identity("engineering", "fraud-desk")
+    target = one.target(somebody, TargetName("core-banking"))
+    assert target is not None
+    assert not one.is_masked(target)
+    one.apply(Engine(load((HEAD + RULES + masks).encode(), "policy.yaml")))
+
+    assert one.is_masked(target)
+    assert one.labels(somebody, target) == ()
+    assert [label.rule for label in one.stored_labels(somebody, target)] == ["ssn"]

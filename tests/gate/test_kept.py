@@ -81,3 +81,11 @@ def test_a_session_says_from_its_start_whether_it_is_recorded() -> None:
         opened = session.opened(Dialed(Peer("10.0.0.5", 5432), 40_000, None, b""), None, "", 1, ("", ""), NOW)
         found[session.records_results] = opened.members["recording"]["results"]
     assert found == {True: "masked", False: "digest"}
+
+
+def test_of_what_may_not_be_stored_nothing_is_kept_and_that_is_said() -> None:
+    kept = Kept(Recording())
+    kept.withhold()
+
+    assert not kept.take(1, 1, goes_on=False)
+    assert (kept.word, kept.rows) == ("none", 0)

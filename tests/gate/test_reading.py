@@ -188,3 +188,53 @@ def test_sessions_with_targets_alike_share_one_catalog_and_few_are_kept() -> Non
         reader.shared(Catalog(version=str(number)))
     again = Catalog(version="1")
     assert reader.shared(again) is again
+
+
+def apart(shown: Scene | None = None, **changes: object) -> Knowledge:
+    """A target of which less is stored than shown."""
+    return Knowledge(EMPTY, shown, Scene(sensitive(), **changes))  # type: ignore[arg-type] # the members of a scene
+
+
+def test_what_is_stored_has_a_plan_of_its_own_where_all_is_shown() -> None:
+    analysis = one("SELECT ssn FROM customers", apart())
+
+    assert (analysis.plan, analysis.refusal) == (None, None)
+    assert analysis.stored == planned("SELECT ssn FROM customers")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT upper(ssn) FROM customers",
+        "SELECT id FROM customers WHERE ssn = '1'",
+        "COPY customers TO STDOUT",
+        "SELECT unheard_of(1)",
+        "CREATE TABLE t (x int)",
+    ],
+)
+def test_what_may_not_be_stored_is_not_refused(text: str) -> None:
+    analysis = one(text, apart())
+
+    assert (analysis.stored, analysis.refusal) == (None, None)
+
+
+def test_a_name_that_only_storing_lacks_is_told_beside_the_answer() -> None:
+    answer = read(b"SELECT 1; SELECT x FROM fresh", apart())
+
+    assert isinstance(answer, Parsed)
+    assert answer.is_lacking
+    assert [analysis.stored is None for analysis in answer.statements] == [False, True]
+
+
+def test_what_a_cursor_gives_is_stored_as_it_was_decided_when_it_was_declared() -> None:
+    clean = one("SELECT id FROM customers", apart()).stored
+
+    assert one("FETCH ALL FROM c", apart(), Named(b"", None, clean)).stored == clean
+    assert one("FETCH ALL FROM c", apart(), Named(b"", None, None)).stored is None
+
+
+def test_knowledge_for_storing_is_part_of_the_version() -> None:
+    closed = apart(temporaries={"t": Temporary(is_closed=True)})
+
+    assert len({NOTHING.version, masked().version, apart().version, closed.version}) == 4
+    assert apart(temporaries={"t": Temporary()}).version != closed.version

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from tests.support.policies import identity
 from vestibule.gate import records
 from vestibule.gate.gate import StorageKey
-from vestibule.model.statement import Impact, Operation
+from vestibule.model.names import Digest, RuleName
+from vestibule.model.plan import Column, Form, Label, Mask, Plan, Transform
+from vestibule.model.statement import Analysis, Impact, Operation
 
 KEY = StorageKey("k1", bytes(32))
 
@@ -62,3 +64,27 @@ def test_whatever_somebody_calls_things_fits_a_record(character: str) -> None:
     texts = [(25, (character * (1_000 // len(character.encode()))).encode())] * 300
     parameters = records.parameters_json(texts, True, KEY)
     assert len(json.dumps(parameters, ensure_ascii=False).encode()) <= records.PARAMETERS_BYTES + 100
+
+
+def label(name: str) -> Label:
+    return Label(RuleName(name), ("*.*.x",), Transform())
+
+
+def column(name: str) -> Column:
+    return Column("x", None, Mask(RuleName(name), Transform()))
+
+
+@pytest.mark.parametrize(
+    ("stored", "named"),
+    [
+        (Plan(Form.PLAIN, Digest(""), (column("a"), column("c"), column("the system's own"))), ["a"]),
+        (Plan(Form.CLEAN, Digest(""), None), []),
+        (None, ["a", "b"]),
+    ],
+)
+def test_only_entries_that_let_something_pass_are_named(stored: Plan | None, named: list[str]) -> None:
+    analysis = Analysis("SelectStmt", (), 0, 1, stored=stored)
+    labels = [label("a"), label("b"), label("c")]
+
+    assert records.clear_by_json([analysis], [label("c")], labels) == named
+    assert records.clear_by_json([analysis], labels, labels) == []

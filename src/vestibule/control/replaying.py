@@ -151,7 +151,7 @@ class Replayer:
         return await self._found(session, chunk, lambda event: event.statement >= number)
 
     async def masked(self, session: UUID, page: Page) -> dict[int, dict[str, str]]:
-        """Say of the statements on a page which columns were masked, and how."""
+        """Say of the statements on a page which columns were masked, and by which rule."""
         found = await self._replays.masked(session, {table.statement for table in page.tables})
         return {number: dict(columns) for number, columns in found.items()}
 

@@ -143,6 +143,7 @@ def _sealed(session: UUID, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _masked(session: UUID, body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    columns = {each["name"]: each["transform"] for each in body.get("mask_plan", {}).get("columns", ())}
+    masked = body.get("mask_plan", {}).get("columns", ())
+    columns = {each["name"]: each.get("rule", each["transform"]) for each in masked}
     row = {"session": session.bytes, "number": body["no"], "columns": json.dumps(columns)}
     return [row] if columns else []

@@ -11,6 +11,7 @@ from vestibule.masking.transforms import TEXT
 from vestibule.model.errors import ClientProtocolError, TargetProtocolError
 from vestibule.model.event import Side
 from vestibule.model.plan import Transform
+from vestibule.protocols.postgres import frames
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import decode_backend, decode_frontend, encode
 from vestibule.protocols.postgres.frames import (
@@ -440,3 +441,36 @@ def test_any_bytes_under_a_layout_give_masked_rows_or_the_targets_error(pieces, 
     except TargetProtocolError:
         with pytest.raises(TargetProtocolError):
             read(reader, encode(pg.Sync()))
+
+
+def test_rows_of_which_less_is_stored_come_whole_and_twice() -> None:
+    reader = FrameReader(Side.TARGET, TARGET)
+    reader.columns, reader.stored = 1, layout(Transform())
+    row = encode(pg.DataRow((b"x" * (2 * PIECE),)))
+    reader.feed(row[:-1])
+    assert reader.next() is None
+    reader.feed(row[-1:])
+
+    assert reader.next() == Rows(row, 1, stored=encode(pg.DataRow((b"***",))))
+
+
+def test_rows_that_cannot_be_masked_for_storing_are_shown_and_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(buffer: bytes, offset: int, end: int, layout: RowMask) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(frames, "mask", fail)
+    reader = FrameReader(Side.TARGET, TARGET)
+    reader.columns, reader.stored = 1, layout(Transform())
+    row = encode(pg.DataRow((b"x",)))
+    reader.feed(row)
+
+    assert reader.next() == Rows(row, 1, is_storable=False)
+
+
+def test_a_row_too_long_to_be_masked_for_storing_ends_it() -> None:
+    reader = FrameReader(Side.TARGET, TARGET)
+    reader.columns, reader.stored = 1, layout(Transform())
+    reader.feed(b"D" + (MASKED + 1).to_bytes(4, "big"))
+
+    with pytest.raises(TargetProtocolError, match="a row with masked columns"):
+        reader.next()

@@ -182,3 +182,28 @@ def test_it_is_closed_too_if_the_target_tells_of_it_only_after_the_change() -> N
 def test_no_constraint_is_told_before_a_snapshot_names_it() -> None:
     assert knowing().constraints == frozenset()
     assert "customers_ssn_key" in surveyed().constraints
+
+
+def test_what_is_stored_has_a_scene_of_its_own_where_more_is_shown_alone() -> None:
+    masked, cleared = surveyed(), surveyed("engineering", "fraud")
+    assert masked.knowledge(b"SELECT 1").stored is None
+    stored = cleared.knowledge(b"SELECT 1").stored
+    assert stored is not None
+    assert stored.sensitive.is_sensitive(CUSTOMERS)
+
+
+def test_what_the_session_may_have_changed_is_not_known_to_what_is_stored() -> None:
+    known = surveyed("engineering", "fraud")
+    known.change()
+    assert known.should_ask()
+    stored = known.knowledge(b"SELECT 1").stored
+    assert stored is not None
+    assert not stored.sensitive.snapshot.relations
+
+
+def test_what_was_made_while_more_was_shown_is_closed_to_what_is_stored() -> None:
+    known = surveyed("engineering", "fraud")
+    known.learn(W, NOW)
+    stored = known.knowledge(b"SELECT 1").stored
+    assert stored is not None
+    assert stored.temporaries["w"].is_closed

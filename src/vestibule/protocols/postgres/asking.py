@@ -264,12 +264,13 @@ class Asking:
         shape = prepared.shape if prepared.shape.is_asked and is_clear else Shape()
         meaning = self._understanding.meaning(prepared.analyses)
         plans, labels = prepared.plans, session.known.labels_of(prepared.text)
-        portal = Portal(prepared, message, running, shape, session.gate.gate.policy, meaning, plans, labels)
+        policy, stored = session.gate.gate.policy, prepared.storing
+        portal = Portal(prepared, message, running, shape, policy, meaning, plans, labels, stored)
         replaced = session.portals.current(message.portal)
         change = session.portals.offer(message.portal, portal, session.segment)
         closing = replaced.value.running if replaced is not None and replaced.value is not None else None
         owed = Owed(Answer.BIND, session.segment, running, change=change, closing=closing, plans=plans)
-        owed.storing = prepared.storing
+        owed.storing = stored
         session.owe(owed)
         session.tell_target(encode(message), decided.permit)
         session.is_unsynced = True
@@ -354,7 +355,7 @@ class Asking:
             owed.labels = found.labels
         else:
             owed.prepared = found
-        owed.storing = found.storing if isinstance(found, Prepared) else found.prepared.storing
+        owed.storing = found.storing
         session.owe(owed)
         self._forward(message)
 
@@ -370,7 +371,7 @@ class Asking:
         copying = copies(portal.prepared.analyses)
         plans = portal.plans
         owed = Owed(Answer.EXECUTE, session.segment, portal.running, shape=portal.shape, copies=copying, plans=plans)
-        owed.storing = portal.prepared.storing
+        owed.storing = portal.storing
         session.owe(owed)
         session.may_copy = owed if owed.copies else None
         if not portal.prepared.is_inside:
@@ -397,9 +398,10 @@ class Asking:
         session.complete(before, "ok")
         portal.running = Running(decided, formats=portal.bind.result_formats)
         portal.policy, portal.meaning = session.gate.gate.policy, meaning
-        if portal.prepared.storing is not None:
-            # It was described for what was to be stored then.
-            portal.shape = Shape()
+        stored = portal.prepared.storing
+        if stored is not None:
+            # What the target has bound is not what was read just now.
+            portal.shape, portal.storing = Shape(), stored.nothing()
         return True
 
     def _describe_first(self, name: str, portal: Portal) -> None:
@@ -408,7 +410,7 @@ class Asking:
             portal.shape.is_asked = True
             plans = portal.plans
             owed = Owed(Answer.DESCRIBE, self._session.segment, shape=portal.shape, is_visible=False, plans=plans)
-            owed.storing = portal.prepared.storing
+            owed.storing = portal.storing
             self._session.owe(owed)
             self._forward(pg.Describe("P", name))
 

@@ -21,7 +21,7 @@ from vestibule.model.plan import Transform
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import encode
 from vestibule.protocols.postgres.frames import Rows
-from vestibule.protocols.postgres.owed import Owed, Running
+from vestibule.protocols.postgres.owed import Answer, Owed, Running
 from vestibule.protocols.postgres.session import Session
 
 _HIDE: Final = Transform("hide")
@@ -74,7 +74,9 @@ class Keeping:
     def error_of(self, message: pg.ErrorResponse, owed: Owed) -> tuple[str, str]:
         """Give what may be recorded of an error: code and message."""
         known = self._session.known
-        if known.is_apart if owed.storing is None else owed.storing.is_reduced:
+        # A Query behind unsynced messages ends their transaction, and speaks of all that was done in it.
+        is_end = owed.answer is Answer.QUERY and owed.is_behind
+        if known.is_apart if owed.storing is None or is_end else owed.storing.is_reduced:
             message = pg.ErrorResponse(tuple(reduced(dict(message.fields), known.constraints).items()))
         return message.text("C"), message.text("M")
 

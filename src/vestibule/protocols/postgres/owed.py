@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from vestibule.gate.outcome import Decided, Finished, Outcome, Result
@@ -41,6 +41,10 @@ class Storing:
 
     plans: tuple[Plan | None, ...]
     sensitive: Sensitive
+
+    def nothing(self) -> Storing:
+        """Store nothing of the answers after all."""
+        return replace(self, plans=(None,) * len(self.plans))
 
     @property
     def is_reduced(self) -> bool:
@@ -173,6 +177,8 @@ class Portal:
     #: What its rows may show, and by which masks that was decided: the statement may have been read anew since.
     plans: tuple[Plan | None, ...] = ()
     labels: tuple[Label, ...] = ()
+    #: What of its rows may be stored; None where that is what is shown.
+    storing: Storing | None = None
 
     @property
     def text(self) -> bytes:

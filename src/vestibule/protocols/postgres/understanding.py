@@ -216,7 +216,9 @@ class Understanding:
             case Prepared():
                 return Named(found.text, None)
             case Portal() if found.labels == self._session.known.labels and len(found.plans) == 1:
-                return Named(found.text, found.plans[0], found.prepared.analyses[0].stored)
+                # What may be stored rests on the policy too.
+                is_same = found.policy == self._session.gate.gate.policy
+                return Named(found.text, found.plans[0], found.storing.plans[0] if is_same and found.storing else None)
             case Portal():
                 # Its rows were judged by other masks.
                 return Named(found.text, None)
@@ -369,6 +371,7 @@ class Understanding:
                 policy, labels = session.gate.gate.policy, session.known.labels
                 bind, plans = pg.Bind(name, ""), prepared.plans
                 cursor = Portal(prepared, bind, running, Shape(), policy, plans=plans, labels=labels)
+                cursor.storing = prepared.storing
                 before = (session.portals.current(name), session.cursors.current(name))
                 gone = [change.value.running for change in before if change is not None and change.value is not None]
                 return Renaming(
