@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid5
 
@@ -17,7 +17,7 @@ from vestibule.evidence.commitment import OutputMac, bind_key, bytes_mac, text_m
 from vestibule.evidence.literals import MaskedText, mask_secrets, mask_text, mask_words
 from vestibule.gate import records
 from vestibule.gate.gate import Gate
-from vestibule.gate.masks import Key, Loaded, key_of
+from vestibule.gate.masks import Charted, Key, Loaded, chart, clean_functions, key_of
 from vestibule.gate.outcome import Cause, Counts, Decided, Finished, Result
 from vestibule.gate.permit import ACCESS, OPENED, access_permit, statement_name, statement_permit
 from vestibule.masking.catalog import Snapshot
@@ -245,9 +245,15 @@ class SessionGate:
         """Give the snapshot of the target that the process has, unless it is too old."""
         return self.gate.masks.loaded(self._snapshot_key(), now)
 
-    def keep_snapshot(self, rows: Iterable[Sequence[str]], now: Instant, *, is_shared: bool) -> Loaded:
+    def charting(self, rows: Callable[[], Iterable[Sequence[str]]]) -> Callable[[], Charted]:
+        """Give the work of making a snapshot, and what is sensitive in it, of what the target has just said."""
+        labels, clean = self.labels(), clean_functions(self.admitted()[1].target)
+        known = self.gate.masks.known
+        return lambda: chart(rows(), labels, clean, known)
+
+    def keep_snapshot(self, charted: Charted, now: Instant, *, is_shared: bool) -> Loaded:
         """Keep a snapshot that the target has just given."""
-        return self.gate.masks.keep(self._snapshot_key(), rows, now, is_shared=is_shared)
+        return self.gate.masks.keep(self._snapshot_key(), charted, now, is_shared=is_shared)
 
     def close_masks(self, known: Snapshot, labels: tuple[Label, ...]) -> Sensitive:
         """Find what is sensitive under some masks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -62,6 +63,16 @@ class Analyse:
 
     text: bytes
     knowledge: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Do what takes too long for `handle`; answered by `Computed`, one at a time.
+
+    `work` is pure, and reads nothing that changes.
+    """
+
+    work: Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,4 +162,4 @@ class Close:
 
 
 Approving = Seek | Ask | Withdraw | Spend
-Effect = Send | Persist | Prove | Analyse | Dial | Cancel | Opened | Approving | Pause | Resume | Wake | Close
+Effect = Send | Persist | Prove | Analyse | Compute | Dial | Cancel | Opened | Approving | Pause | Resume | Wake | Close

@@ -15,10 +15,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, Literal, assert_never
 
 import structlog
@@ -28,6 +30,7 @@ from vestibule.model.effect import (
     Ask,
     Cancel,
     Close,
+    Compute,
     Dial,
     Effect,
     Opened,
@@ -46,6 +49,7 @@ from vestibule.model.event import (
     Admission,
     Analysed,
     Answered,
+    Computed,
     Dialed,
     DialFailed,
     Ended,
@@ -75,6 +79,8 @@ log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS: Final = 5.0
 WATCH_SECONDS: Final = 1.0
+#: Of a thread where texts are parsed that may be as hostile as a client's.
+_STACK: Final = 16 << 20
 
 What = Literal["cancel", "kill", "revoke", "policy", "drain", "evidence"]
 
@@ -83,6 +89,18 @@ class _Stage(Enum):
     OPEN = "open"
     CLOSING = "closing"
     CLOSED = "closed"
+
+
+@cache
+def _computer() -> ThreadPoolExecutor:
+    """Give the one thread that computes beside the pumps; texts are parsed in it, so it has the stack for that."""
+    before = threading.stack_size(_STACK)
+    try:
+        made = ThreadPoolExecutor(1, "compute")
+        made.submit(int).result()
+    finally:
+        threading.stack_size(before)
+    return made
 
 
 class Driver:
@@ -241,6 +259,8 @@ class Driver:
                 if not self._analysing:
                     self._analysing = True
                     self._spawn(self._analyse())
+            case Compute():
+                self._spawn(self._compute(effect))
             case Dial(target=target, permit=permit):
                 self.target = target
                 self._once_durable(permit.record, lambda: self._spawn(self._dial(target)))
@@ -351,6 +371,15 @@ class Driver:
         except Exception as error:  # noqa: BLE001 - a text that is not understood never travels
             log.error("analysis_failed", session=str(self.conversation.session), error=type(error).__name__)
         return Unsupported("54000", "vestibule: the statement could not be analysed")
+
+    async def _compute(self, effect: Compute) -> None:
+        """Do work beside the pump: a thread has its turn between others, so nobody waits for the end of it."""
+        result: object = None
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(_computer(), effect.work)
+        except Exception as error:  # noqa: BLE001 - what could not be made ends what needs it
+            log.error("computation_failed", session=str(self.conversation.session), error=type(error).__name__)
+        self._deliver(Computed(result))
 
     async def _approve(self, effect: Seek | Ask | Spend) -> None:
         written = self._ledger.batch(effect.record).written[effect.record] if isinstance(effect, Ask) else None

@@ -13,9 +13,11 @@ import re
 from dataclasses import replace
 from typing import Final
 
+from vestibule.gate.masks import Charted
 from vestibule.masking.diagnostics import reduced
 from vestibule.masking.layout import Fault, Field, layout
 from vestibule.masking.steps import RowMask, row_mask
+from vestibule.model.effect import Compute
 from vestibule.model.errors import TargetProtocolError
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import decode_backend, encode
@@ -187,10 +189,17 @@ class Answering:
         return True
 
     def _survey(self, surveyed: Surveyed) -> None:
-        try:
-            self._session.known.survey(surveyed, self._session.now)
-        except ValueError:
-            raise TargetProtocolError("a snapshot of the relations that cannot be") from None
+        """Have a snapshot made of what the target has said: of thousands of relations that takes long."""
+        self._session.surveyed = surveyed
+        self._session.effects.append(Compute(self._session.known.charting(surveyed)))
+
+    def computed(self, result: object) -> None:
+        """Take the snapshot that was made."""
+        session = self._session
+        surveyed, session.surveyed = session.surveyed, None
+        if surveyed is None or not isinstance(result, Charted):
+            raise TargetProtocolError("a snapshot of the relations that cannot be")
+        session.known.survey(result, session.now, is_of_now=surveyed.is_of_now)
 
     def _parameter_status(self, message: pg.ParameterStatus) -> None:
         if PINNED.get(message.name, message.value) != message.value:
