@@ -94,8 +94,7 @@ LONGER = {f"src/vestibule/{STANDALONE}": 750}
 
 #: The conformance cases that this version promises.
 CASES = [
-    *(f"PG-{number:02d}" for number in (1, 2, 4, 9, 10, 11, 12, 13, 17, 18, 19, 23, 24, 25, 28, 29, 30)),
-    *(f"PG-{number:02d}" for number in (14, 15, 16)),
+    *(f"PG-{number:02d}" for number in (1, 2, 4, *range(9, 26), 28, 29, 30)),
     *(f"ID-{number:02d}" for number in (1, 2, 3)),
     *(f"E-{number:02d}" for number in (20, 21, 22, 23)),
 ]

@@ -1,5 +1,7 @@
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 import structlog
@@ -14,6 +16,7 @@ from vestibule.model.effect import (
     Ask,
     Cancel,
     Close,
+    Compute,
     Dial,
     Effect,
     Pause,
@@ -28,6 +31,7 @@ from vestibule.model.event import (
     Analysed,
     Answered,
     Asked,
+    Computed,
     Dialed,
     DialFailed,
     Ended,
@@ -323,6 +327,28 @@ async def test_large_texts_are_analysed_in_order(make_scene: MakeScene) -> None:
     await eventually(lambda: len(scene.script.of(Analysed)) == 3)
     results = [event.result for event in scene.script.of(Analysed) if isinstance(event, Analysed)]
     assert [result.message for result in results if isinstance(result, Unsupported)] == ["first", "second", "third"]
+
+
+async def test_work_is_done_beside_the_pump_and_what_fails_is_no_answer(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    here = threading.get_ident()
+    scene.script.answer = on(b"hello", Compute(threading.get_ident), Compute(partial(int, "x")))
+    await scene.begin(b"hello")
+    await eventually(lambda: len(scene.script.of(Computed)) == 2)
+    first, second = (event.result for event in scene.script.of(Computed) if isinstance(event, Computed))
+    assert isinstance(first, int)
+    assert first != here
+    assert second is None
+
+
+async def test_while_work_is_done_others_have_their_turn(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    gate = threading.Event()
+    scene.script.answer = on(b"hello", Compute(partial(gate.wait, 20)))
+    await scene.begin(b"hello")
+    await asyncio.sleep(0)
+    gate.set()
+    await eventually(lambda: scene.script.of(Computed) == [Computed(True)])
 
 
 async def test_a_text_asked_about_in_answer_to_another_is_analysed_too(make_scene: MakeScene) -> None:

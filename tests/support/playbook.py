@@ -4,8 +4,8 @@
    their record, events that an effect causes queued and never handled inside the one that caused them.
 2. It holds the relay to its contract while it plays: bytes reach the target only under a permit of this session whose
    record is durable, a record refers only to what is recorded and not spent, and nothing follows a `Close`.
-3. The journal is `prompt`, `stalled` (batches wait for `commit`) or `failing`; `world` answers `Prove`, `Dial` and
-   `Analyse` at once, unless `holds` names the effect: then `answer` does.
+3. The journal is `prompt`, `stalled` (batches wait for `commit`) or `failing`; `world` answers `Prove`, `Dial`,
+   `Compute` and `Analyse` at once, unless `holds` names the effect: then `answer` does.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from vestibule.model.effect import (
     Ask,
     Cancel,
     Close,
+    Compute,
     Dial,
     Effect,
     Pause,
@@ -40,6 +41,7 @@ from vestibule.model.event import (
     Analysed,
     Answered,
     Asked,
+    Computed,
     Dialed,
     DialFailed,
     Ended,
@@ -374,7 +376,7 @@ class Playbook:
                 self._once_durable(effect, effect.permit.record)
             case Ask():
                 self._once_durable(effect, effect.record)
-            case Prove() | Analyse() | Seek() | Spend():
+            case Prove() | Analyse() | Compute() | Seek() | Spend():
                 self._begin(effect)
             case Withdraw():
                 self.world.approvals.open.pop(effect.approval, None)
@@ -417,6 +419,8 @@ class Playbook:
                 self.deliver(self.world.dialed)
             case Analyse():
                 self.deliver(Analysed(self.world.analyse(effect.text, effect.knowledge)))
+            case Compute(work=work):
+                self.deliver(Computed(_done(work)))
             case Seek():
                 self.deliver(self.world.approvals.seek())
             case Ask(request=request):
@@ -462,6 +466,13 @@ class Playbook:
             reply = self.replies[side](message) if side in self.replies else b""
             if reply:
                 self.deliver(Received(side, reply))
+
+
+def _done(work: Callable[[], object]) -> object:
+    try:
+        return work()
+    except Exception:  # noqa: BLE001 - as in the driver, what cannot be done is no answer
+        return None
 
 
 def _references(records: Sequence[Record]) -> Iterator[Reference]:

@@ -4,6 +4,7 @@
    again in the same words is the same snapshot. What a session was told inside a transaction may be as old as that, so
    it is for that session alone.
 2. A closure is made once for each snapshot and set of labels.
+3. Of thousands of relations both take long: `chart` is pure, and may be done beside everything else.
 """
 
 from __future__ import annotations
@@ -46,22 +47,56 @@ class Loaded:
         return now - self.at < MAX_AGE_US
 
 
+#: What a closure depends on: the snapshot's version, the labels, and the functions that are clean.
+ClosureKey = tuple[str, tuple[Label, ...], frozenset[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Charted:
+    """A snapshot, and what is sensitive in it unless that was known before."""
+
+    snapshot: Snapshot
+    key: ClosureKey
+    sensitive: Sensitive | None
+
+
+def chart(
+    rows: Iterable[Sequence[str]], labels: tuple[Label, ...], clean: frozenset[str], known: frozenset[ClosureKey]
+) -> Charted:
+    """Make a snapshot of what a target has said, and its closure; a `ValueError` if there can be none."""
+    made = snapshot(rows)
+    key = (made.version, labels, clean)
+    return Charted(made, key, None if key in known else close(made, labels, parser.parse, clean))
+
+
+def clean_functions(target: Target) -> frozenset[str]:
+    """Name the functions that the policy vouches for."""
+    return frozenset(qualified(function.name) for function in target.functions)
+
+
 class Masks:
     """Keeps snapshots and closures."""
 
     def __init__(self) -> None:
         """Start with none."""
         self._loaded: OrderedDict[Key, Loaded] = OrderedDict()
-        self._closed: OrderedDict[tuple[str, tuple[Label, ...], frozenset[str]], Sensitive] = OrderedDict()
+        self._closed: OrderedDict[ClosureKey, Sensitive] = OrderedDict()
 
     def loaded(self, key: Key, now: Instant) -> Loaded | None:
         """Give the snapshot of a target if it is not too old."""
         found = self._loaded.get(key)
         return found if found is not None and found.is_good(now) else None
 
-    def keep(self, key: Key, rows: Iterable[Sequence[str]], now: Instant, *, is_shared: bool) -> Loaded:
-        """Make a snapshot of what the target has just said, and keep it; a `ValueError` if it cannot be."""
-        made = snapshot(rows)
+    @property
+    def known(self) -> frozenset[ClosureKey]:
+        """What closures there are."""
+        return frozenset(self._closed)
+
+    def keep(self, key: Key, charted: Charted, now: Instant, *, is_shared: bool) -> Loaded:
+        """Keep what was made of what the target has just said."""
+        made = charted.snapshot
+        if charted.sensitive is not None:
+            self._remember(charted.key, charted.sensitive)
         before = self._loaded.get(key)
         loaded = Loaded(before.snapshot if before and before.snapshot.version == made.version else made, now)
         if not is_shared:
@@ -74,10 +109,13 @@ class Masks:
 
     def close(self, known: Snapshot, labels: tuple[Label, ...], target: Target) -> Sensitive:
         """Find the sensitive columns under some labels."""
-        clean = frozenset(qualified(function.name) for function in target.functions)
+        clean = clean_functions(target)
         key = (known.version, labels, clean)
         found = self._closed.pop(key, None) or close(known, labels, parser.parse, clean)
+        self._remember(key, found)
+        return found
+
+    def _remember(self, key: ClosureKey, found: Sensitive) -> None:
         self._closed[key] = found
         if len(self._closed) > KEPT:
             self._closed.popitem(last=False)
-        return found

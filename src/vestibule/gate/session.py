@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 from uuid import UUID, uuid5
@@ -19,7 +19,7 @@ from vestibule.evidence.literals import MaskedText, mask_secrets, mask_text, mas
 from vestibule.gate import records
 from vestibule.gate.gate import Gate
 from vestibule.gate.kept import Kept
-from vestibule.gate.masks import Key, Loaded, key_of
+from vestibule.gate.masks import Charted, Key, Loaded, chart, clean_functions, key_of
 from vestibule.gate.outcome import Cause, Counts, Decided, Finished, Result, result_json
 from vestibule.gate.permit import ACCESS, OPENED, access_permit, statement_name, statement_permit
 from vestibule.gate.unmasking import unmasking
@@ -279,9 +279,15 @@ class SessionGate:
         """Give the snapshot of the target that the process has, unless it is too old."""
         return self.gate.masks.loaded(self._snapshot_key(), now)
 
-    def keep_snapshot(self, rows: Iterable[Sequence[str]], now: Instant, *, is_shared: bool) -> Loaded:
+    def charting(self, rows: Callable[[], Iterable[Sequence[str]]]) -> Callable[[], Charted]:
+        """Give the work of making a snapshot, and what is sensitive in it, of what the target has just said."""
+        labels, clean = self.labels(), clean_functions(self.admitted()[1].target)
+        known = self.gate.masks.known
+        return lambda: chart(rows(), labels, clean, known)
+
+    def keep_snapshot(self, charted: Charted, now: Instant, *, is_shared: bool) -> Loaded:
         """Keep a snapshot that the target has just given."""
-        return self.gate.masks.keep(self._snapshot_key(), rows, now, is_shared=is_shared)
+        return self.gate.masks.keep(self._snapshot_key(), charted, now, is_shared=is_shared)
 
     def close_masks(self, known: Snapshot, labels: tuple[Label, ...]) -> Sensitive:
         """Find what is sensitive at the target under some labels."""
@@ -444,8 +450,7 @@ class SessionGate:
     def _error(self, end: Finished) -> dict[str, Json] | None:
         if not end.error_code:
             return None
-        # A server quotes values in its messages, so they are masked as a text that nobody understood.
-        # A server's codes are five digits and letters; anything else is what a liar says.
+        # A server quotes values in its messages, and only a liar has codes of another form.
         code = end.error_code if _SQLSTATE.fullmatch(end.error_code) else "?????"
         return records.compact({"code": code, "text": self._masked_words(end.error_text)})
 

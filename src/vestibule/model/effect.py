@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -76,6 +77,16 @@ class Analyse:
 
     text: bytes
     knowledge: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Do what takes too long for `handle`; answered by `Computed`, one at a time.
+
+    `work` is pure, and reads nothing that changes.
+    """
+
+    work: Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,4 +176,5 @@ class Close:
 
 
 Approving = Seek | Ask | Withdraw | Spend
-Effect = Send | Persist | Keep | Prove | Analyse | Dial | Cancel | Opened | Approving | Pause | Resume | Wake | Close
+Doing = Persist | Keep | Prove | Analyse | Compute | Dial | Cancel | Opened
+Effect = Send | Doing | Approving | Pause | Resume | Wake | Close

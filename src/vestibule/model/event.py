@@ -85,6 +85,13 @@ class Analysed:
 
 
 @dataclass(frozen=True, slots=True)
+class Computed:
+    """The answer to the open `Compute`; None if the work could not be done."""
+
+    result: object
+
+
+@dataclass(frozen=True, slots=True)
 class Unrecorded:
     """These records could not be made durable: whatever waited for them was dropped, in this order."""
 
@@ -145,4 +152,4 @@ class Spent:
 
 
 Approving = Sought | Asked | Answered | Spent
-Event = Received | Ended | Proven | Dialed | DialFailed | Analysed | Unrecorded | Woken | Told | Approving
+Event = Received | Ended | Proven | Dialed | DialFailed | Analysed | Computed | Unrecorded | Woken | Told | Approving

@@ -30,6 +30,7 @@ from vestibule.model.effect import (
     Ask,
     Cancel,
     Close,
+    Compute,
     Dial,
     Effect,
     Keep,
@@ -49,6 +50,7 @@ from vestibule.model.event import (
     Admission,
     Analysed,
     Answered,
+    Computed,
     Dialed,
     DialFailed,
     Ended,
@@ -60,11 +62,11 @@ from vestibule.model.event import (
     Unrecorded,
     Woken,
 )
-from vestibule.model.identity import Identity, Refusal
+from vestibule.model.identity import Identity
 from vestibule.model.record import Kind, Record
-from vestibule.model.statement import Parsed, Unknown, Unsupported
 from vestibule.model.target import Target
 from vestibule.protocols.base import Conversation, Relay
+from vestibule.server import beside
 from vestibule.server.alarm import Alarm
 from vestibule.server.approvals import Asker, answer
 from vestibule.server.commits import Commit
@@ -270,6 +272,8 @@ class Driver:
                 if not self._analysing:
                     self._analysing = True
                     self._spawn(self._analyse())
+            case Compute():
+                self._spawn(self._compute(effect))
             case Dial(target=target, permit=permit):
                 self.target = target
                 self._once_durable(permit.record, lambda: self._spawn(self._dial(target)))
@@ -360,11 +364,7 @@ class Driver:
         task.add_done_callback(self._tasks.discard)
 
     async def _prove(self, proof: Prove) -> None:
-        answer: Admission | Refusal = Refusal.UNAVAILABLE
-        try:
-            answer = await self._services.prover.prove(proof, self.conversation)
-        except Exception as error:  # noqa: BLE001 - no answer is a refusal
-            log.error("proof_failed", session=str(self.conversation.session), error=type(error).__name__)
+        answer = await beside.proven(self._services.prover, proof, self.conversation)
         if isinstance(answer, Admission):
             self.identity = answer.identity
             self._recorded.admission = answer
@@ -372,15 +372,12 @@ class Driver:
 
     async def _analyse(self) -> None:
         while self._analyses:
-            self._deliver(Analysed(await self._analysed(self._analyses.popleft())))
+            asked = self._analyses.popleft()
+            self._deliver(Analysed(await beside.analysed(self._services.analyst, asked, self.conversation)))
         self._analysing = False
 
-    async def _analysed(self, asked: Analyse) -> Parsed | Unsupported | Unknown:
-        try:
-            return await self._services.analyst.analyse(asked.text, asked.knowledge)
-        except Exception as error:  # noqa: BLE001 - a text that is not understood never travels
-            log.error("analysis_failed", session=str(self.conversation.session), error=type(error).__name__)
-        return Unsupported("54000", "vestibule: the statement could not be analysed")
+    async def _compute(self, effect: Compute) -> None:
+        self._deliver(Computed(await beside.computed(effect, self.conversation)))
 
     async def _approve(self, effect: Seek | Ask | Spend) -> None:
         written = self._ledger.batch(effect.record).written[effect.record] if isinstance(effect, Ask) else None

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tests.support.gates import admitted
-from tests.support.masked import BANK, CUSTOMERS, relation
+from tests.support.masked import BANK, CUSTOMERS, Row, relation
 from tests.support.pg_masked import MAILS, NUMBERS, engine, masked_gate
 from vestibule.analysis.sql.catalog import Catalog
 from vestibule.gate.gate import Gate
 from vestibule.gate.masks import MAX_AGE_US
 from vestibule.model.names import Instant
+from vestibule.protocols.postgres import messages as pg
+from vestibule.protocols.postgres.codec import encode
 from vestibule.protocols.postgres.knowing import Knowing
 from vestibule.protocols.postgres.learning import Learned, Surveyed
 
 NOW = Instant(1_700_000_000_000_000)
 OLD = Instant(NOW + MAX_AGE_US)
 LEARNED = Learned(Catalog(), "public")
-SURVEYED = Surveyed(BANK)
 W = replace(LEARNED, temporaries={"w": 27_000})
 
 
@@ -25,11 +27,22 @@ def knowing(*groups: str, at: Gate | None = None) -> Knowing:
     return Knowing(admitted(*groups, at=at or masked_gate()), LEARNED)
 
 
+def told(rows: Sequence[Row] = BANK) -> Surveyed:
+    """What a target says of its relations."""
+    return Surveyed([b"".join(encode(pg.DataRow(tuple(cell.encode() for cell in row))) for row in rows)])
+
+
+def survey(known: Knowing, at: Instant, *more: Row, is_of_now: bool = True) -> None:
+    """Let the target tell its relations."""
+    charted = known.charting(told([*BANK, *more]))()
+    known.survey(charted, at, is_of_now=is_of_now)
+
+
 def surveyed(*groups: str, at: Gate | None = None) -> Knowing:
     """A session that has learnt all there is."""
     known = knowing(*groups, at=at)
     known.learn(LEARNED, NOW)
-    known.survey(SURVEYED, NOW)
+    survey(known, NOW)
     known.settle()
     return known
 
@@ -65,7 +78,7 @@ def test_a_snapshot_is_asked_when_it_is_old_or_lacks_a_name() -> None:
 
 def test_a_name_that_a_fresh_snapshot_lacks_is_not_asked_for_again() -> None:
     known = surveyed()
-    known.survey(SURVEYED, OLD)
+    survey(known, OLD)
     scene = known.knowledge(b"").scene
     assert scene is not None
     assert scene.is_fresh
@@ -81,8 +94,7 @@ def test_a_snapshot_of_another_session_will_do_if_it_is_newer() -> None:
     second = knowing(at=gate)
     assert not second.must_survey(NOW)
     assert not second.must_ask()
-    more = Surveyed([*BANK, *relation(30_000, "more", ["ssn"])])
-    second.survey(more, Instant(NOW + 1))
+    survey(second, Instant(NOW + 1), *relation(30_000, "more", ["ssn"]))
     before = first.knowledge(b"").version
     assert not first.must_survey(Instant(NOW + 2))
     assert first.knowledge(b"").version != before
@@ -91,8 +103,7 @@ def test_a_snapshot_of_another_session_will_do_if_it_is_newer() -> None:
 def test_one_of_a_transaction_is_its_sessions_own_and_is_not_put_back_by_an_older_one() -> None:
     gate = masked_gate()
     first, second = surveyed(at=gate), surveyed(at=gate)
-    more = [*BANK, *relation(30_000, "more", ["ssn"])]
-    first.survey(Surveyed(more, is_of_now=False), Instant(NOW + 1))
+    survey(first, Instant(NOW + 1), *relation(30_000, "more", ["ssn"]), is_of_now=False)
     first.settle()
     mine = first.knowledge(b"").version
     assert not first.must_survey(Instant(NOW + 2))

@@ -28,6 +28,7 @@ from tests.support.pg_masked import (
 from tests.support.playbook import Playbook
 from tests.support.raw_client import extended
 from vestibule.gate.masks import MAX_AGE_US
+from vestibule.model.effect import Compute
 from vestibule.model.event import Side
 from vestibule.protocols.postgres import messages as pg
 
@@ -204,6 +205,25 @@ def test_a_prepared_statement_is_read_anew_when_the_catalog_has_changed() -> Non
     play.client(pg.Bind("", "s"), pg.Execute("", 0), pg.Sync())
     field = replace(NUMBER, table=26_200, column=1)
     assert "row ***6789" in answered(play, BOUND[1], shape(field), pg.DataRow((SSN,)), DONE, READY)
+
+
+def test_while_a_snapshot_is_made_beside_everything_else_the_statement_waits() -> None:
+    play, _ = masked()
+    play.holds = {Compute}
+    play.client(query(PLAIN), query("SELECT 1"))
+    assert query(PLAIN) not in play.to(Side.TARGET)
+    play.answer()
+    assert query(PLAIN) in play.to(Side.TARGET)
+
+
+def test_a_client_that_leaves_meanwhile_is_let_go() -> None:
+    play, _ = masked()
+    play.holds = {Compute}
+    play.client(query(PLAIN), pg.Terminate())
+    play.end(Side.CLIENT)
+    play.answer()
+    assert play.closed == "client_closed"
+    assert query(PLAIN) not in play.to(Side.TARGET)
 
 
 # --- the session's own path and temporary relations -----------------------------------------------------------------

@@ -9,6 +9,7 @@ from tests.support.pg_play import before_login, log_in, session
 from vestibule.model.effect import Close, Persist, Send, Wake
 from vestibule.model.event import (
     Analysed,
+    Computed,
     Dialed,
     DialFailed,
     Ended,
@@ -31,6 +32,7 @@ IN_SESSION: st.SearchStrategy[Event] = st.one_of(
     st.builds(Ended, SIDES),
     st.just(Woken()),
     st.just(Analysed(Parsed(()))),
+    st.just(Computed(None)),
     st.just(Unrecorded(("decided/1",))),
     st.builds(Told, st.sampled_from(["cancel", "kill", "revoke", "policy", "drain", "evidence"])),
 )

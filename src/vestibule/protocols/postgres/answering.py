@@ -1,11 +1,10 @@
 """The target's half of a session: each answer is matched with what is owed, and passed on or replaced.
 
-1. A message that nothing owes, or that the head of the line does not owe, ends the session: the target has lost step
-   or lies.
+1. A message that nothing owes, or that the head of the line does not owe, ends the session.
 2. Rows belong to the statement whose Execute or Query is at the head, and are judged by that one's description.
 3. Notices, parameter changes and notifications may come at any point.
 4. Where columns are masked, an answer is held against its plan before a row of it passes; rows leave the reader masked.
-5. Where the session is recorded, what the client is shown of a statement is kept before it is sent.
+5. What the client is shown of a statement is kept before it is sent, where the session is recorded.
 """
 
 from __future__ import annotations
@@ -14,9 +13,11 @@ import re
 from dataclasses import replace
 from typing import Final
 
+from vestibule.gate.masks import Charted
 from vestibule.masking.diagnostics import reduced
 from vestibule.masking.layout import Fault, Field, layout
 from vestibule.masking.steps import RowMask, row_mask
+from vestibule.model.effect import Compute
 from vestibule.model.errors import TargetProtocolError
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import decode_backend, encode
@@ -194,10 +195,17 @@ class Answering:
         return True
 
     def _survey(self, surveyed: Surveyed) -> None:
-        try:
-            self._session.known.survey(surveyed, self._session.now)
-        except ValueError:
-            raise TargetProtocolError("a snapshot of the relations that cannot be") from None
+        """Have a snapshot made of what the target has said: of thousands of relations that takes long."""
+        self._session.surveyed = surveyed
+        self._session.effects.append(Compute(self._session.known.charting(surveyed)))
+
+    def computed(self, result: object) -> None:
+        """Take the snapshot that was made."""
+        session = self._session
+        surveyed, session.surveyed = session.surveyed, None
+        if surveyed is None or not isinstance(result, Charted):
+            raise TargetProtocolError("a snapshot of the relations that cannot be")
+        session.known.survey(result, session.now, is_of_now=surveyed.is_of_now)
 
     def _parameter_status(self, message: pg.ParameterStatus) -> None:
         if PINNED.get(message.name, message.value) != message.value:
@@ -263,10 +271,8 @@ class Answering:
         if found.is_clear:
             return None
         transforms = [None if column is None else column.transform for column in found.columns]
-        types, formats, lengths = zip(
-            *[(each.type, each.format, each.modifier) for each in message.fields], strict=True
-        )
-        return row_mask(transforms, types, formats, lengths)
+        described = [(each.type, each.format, each.modifier) for each in message.fields]
+        return row_mask(transforms, *zip(*described, strict=True))
 
     def _command_complete(self, message: pg.CommandComplete | pg.EmptyQueryResponse) -> None:
         session = self._session

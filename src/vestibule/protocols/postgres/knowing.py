@@ -14,13 +14,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
 from vestibule.analysis.sql.catalog import Catalog
 from vestibule.analysis.sql.settings import schemas
-from vestibule.gate.masks import Loaded
+from vestibule.gate.masks import Charted, Loaded
 from vestibule.gate.reading import Knowledge
 from vestibule.gate.session import SessionGate
 from vestibule.gate.unmasking import unmasking
@@ -127,9 +128,13 @@ class Knowing:
         self._gate.note_search_path(learned.search_path)
         self._forget()
 
-    def survey(self, surveyed: Surveyed, now: Instant) -> None:
-        """Take a snapshot; a `ValueError` if it cannot be one."""
-        self._loaded = self._gate.keep_snapshot(surveyed.rows, now, is_shared=surveyed.is_of_now)
+    def charting(self, surveyed: Surveyed) -> Callable[[], Charted]:
+        """Give the work of making a snapshot of what the target has said; it may raise a `ValueError`."""
+        return self._gate.charting(surveyed.rows)
+
+    def survey(self, charted: Charted, now: Instant, *, is_of_now: bool) -> None:
+        """Take a snapshot."""
+        self._loaded = self._gate.keep_snapshot(charted, now, is_shared=is_of_now)
         self._is_lacking, self._is_fresh = False, True
         self._forget()
 

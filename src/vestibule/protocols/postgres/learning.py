@@ -45,10 +45,15 @@ class Learned:
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:
-    """The rows of a snapshot of all relations; inside a transaction it may be as old as that."""
+    """The rows of a snapshot of all relations, as they came; inside a transaction it may be as old as that."""
 
-    rows: Sequence[tuple[str, ...]]
+    data: Sequence[bytes]
     is_of_now: bool = True
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """Read them."""
+        for data in self.data:
+            yield from _rows(data)
 
 
 class Learning:
@@ -58,7 +63,7 @@ class Learning:
         self._target = target
         self._is_survey = is_survey
         self._limit = SURVEY_BYTES if is_survey else ANSWER_BYTES
-        self._rows: list[tuple[str, ...]] = []
+        self._data: list[bytes] = []
         self._bytes = 0
         self.columns: int | None = None
 
@@ -67,7 +72,7 @@ class Learning:
         self._bytes += len(item.data)
         if not item.complete or self._bytes > self._limit:
             raise TargetProtocolError("an answer about the catalog that cannot be")
-        self._rows.extend(_rows(item.data))
+        self._data.append(item.data)
 
     def take(self, message: pg.BackendMessage) -> Learned | Surveyed | None:
         """Take a message; the last one gives what was asked."""
@@ -78,9 +83,10 @@ class Learning:
                 self.columns = None
             case pg.ReadyForQuery(status=status):
                 if self._is_survey:
-                    return Surveyed(self._rows, status == "I")
-                known = catalog(self._rows, (function.name for function in self._target.functions))
-                return Learned(known, search_path(self._rows), temporaries(self._rows))
+                    return Surveyed(self._data, status == "I")
+                rows = [row for data in self._data for row in _rows(data)]
+                known = catalog(rows, (function.name for function in self._target.functions))
+                return Learned(known, search_path(rows), temporaries(rows))
             case _:
                 raise TargetProtocolError(f"the catalog could not be read: {type(message).__name__}")
         return None

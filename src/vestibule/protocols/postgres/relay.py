@@ -16,6 +16,7 @@ from vestibule.model.event import (
     Analysed,
     Answered,
     Asked,
+    Computed,
     Dialed,
     DialFailed,
     Ended,
@@ -92,7 +93,7 @@ class PostgresRelay:
                 login.unrecorded()
             case Told(what="kill" | "revoke" | "drain" | "evidence"):
                 login.told_to_end(wording.session_ended(_why(event)))
-            case Analysed() | Told() | Sought() | Asked() | Answered() | Spent():
+            case Analysed() | Computed() | Told() | Sought() | Asked() | Answered() | Spent():
                 pass
             case _:
                 assert_never(event)
@@ -115,6 +116,8 @@ class PostgresRelay:
                 self._guarded(session, data, side)
             case Analysed(result=result):
                 self._asks.analysed(result)
+            case Computed():
+                self._guarded(session, event, Side.TARGET)
             case Unrecorded(records=records):
                 session.undo_from(frozenset(records))
                 self._asks.advance()
@@ -145,15 +148,15 @@ class PostgresRelay:
             self._is_gone = False
             session.lose(Side.CLIENT)
 
-    def _guarded(self, session: Session, data: bytes, side: Side) -> None:
-        """Take bytes; a breach of the protocol ends the session."""
+    def _guarded(self, session: Session, said: bytes | Computed, side: Side) -> None:
+        """Take bytes, or what was made of them; a breach of the protocol ends the session."""
         try:
             if side is Side.TARGET:
-                self._answers.receive(data)
+                self._hear(said)
                 # An answer may be what the client's next message was waiting for.
                 self._asks.advance()
-            elif data:
-                self._asks.receive(data)
+            elif isinstance(said, bytes) and said:
+                self._asks.receive(said)
             else:
                 self._asks.advance()
         except ClientProtocolError as error:
@@ -162,6 +165,12 @@ class PostgresRelay:
             place = session.gate.place
             name = "" if place is None else place.target.name
             session.end("protocol_error", wording.target_unavailable(name), "08006", str(error))
+
+    def _hear(self, said: bytes | Computed) -> None:
+        if isinstance(said, Computed):
+            self._answers.computed(said.result)
+        else:
+            self._answers.receive(said)
 
     def _tell(self, session: Session, told: Told) -> None:
         match told.what:

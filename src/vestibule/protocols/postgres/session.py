@@ -30,7 +30,7 @@ from vestibule.protocols.postgres.errors import ended, refusal, refusal_of
 from vestibule.protocols.postgres.frames import FrameReader
 from vestibule.protocols.postgres.holding import Holding
 from vestibule.protocols.postgres.knowing import Knowing
-from vestibule.protocols.postgres.learning import QUESTION, SURVEY, SURVEY_IN_TRANSACTION, Learning
+from vestibule.protocols.postgres.learning import QUESTION, SURVEY, SURVEY_IN_TRANSACTION, Learning, Surveyed
 from vestibule.protocols.postgres.names import Names
 from vestibule.protocols.postgres.owed import Answer, Owed, Portal, Prepared, Running
 from vestibule.protocols.postgres.states import State
@@ -83,6 +83,8 @@ class Session:
         #: The statement at the head of the line, while people decide about it.
         self.holding = Holding(self)
         self.is_mid_message = False
+        #: What the target has said of its relations, while a snapshot is made of it.
+        self.surveyed: Surveyed | None = None
         #: The client has said Terminate: what it asked for before still runs to its end.
         self.is_leaving = False
         self.last_asked_at = Instant(0)
@@ -163,8 +165,8 @@ class Session:
 
     @property
     def is_learning(self) -> bool:
-        """Whether the target's answer about its catalog is awaited."""
-        return bool(self.owed) and self.owed[-1].learning is not None
+        """Whether the target's answer about its catalog is awaited, or what is made of it."""
+        return self.surveyed is not None or (bool(self.owed) and self.owed[-1].learning is not None)
 
     # --- statements --------------------------------------------------------------------------------------------------
 
