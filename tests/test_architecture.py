@@ -96,7 +96,7 @@ LONGER = {f"src/vestibule/{STANDALONE}": 750}
 CASES = [
     *(f"PG-{number:02d}" for number in (1, 2, 4, *range(9, 26), 28, 29, 30)),
     *(f"ID-{number:02d}" for number in (1, 2, 3)),
-    *(f"E-{number:02d}" for number in (20, 21, 22, 23)),
+    *(f"E-{number:02d}" for number in (20, 21, 22, 23, 40, 44)),
 ]
 
 
