@@ -13,6 +13,8 @@ DENIED: Final = "42501"
 #: Codes with which the server itself would have answered, in the same words.
 _OF_THE_SERVER: Final = frozenset({"42P01", "42703"})
 ELSEWHERE: Final = "Select the column by itself; conditions, sorting and grouping may use other columns."
+#: What there is to do about a refusal for which no other form of the statement helps.
+_SOMEBODY_ELSE: Final = "Let somebody run it to whom the policy shows the columns."
 
 
 class RefusedError(Exception):
@@ -27,7 +29,8 @@ class RefusedError(Exception):
         """Give the answer to whoever sent `text`."""
         position = len(text[: self.offset].decode(errors="replace")) + 1 if 0 <= self.offset < len(text) else 0
         message = self.message if self.code in _OF_THE_SERVER else f"vestibule: {self.message}"
-        return Unsupported(self.code, message, self.hint, position)
+        hint = self.hint or (_SOMEBODY_ELSE if self.code == DENIED else "")
+        return Unsupported(self.code, message, hint, position)
 
 
 class UnknownError(Exception):
