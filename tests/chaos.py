@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import string
 import sys
 import threading
 import time
@@ -32,7 +31,8 @@ from vestibule.evidence.segment import read_frames
 WRITERS = 4
 #: Seconds between a gateway that serves and the next kill, at most.
 BETWEEN = 0.6
-LETTERS = string.ascii_lowercase
+#: No word of these announces a secret (`...pwd'`), behind which a record keeps nothing.
+LETTERS = "bcdfghjlmnqrvxz"
 
 
 @dataclass(slots=True)
@@ -154,6 +154,8 @@ def run(rounds: int, seed: int, show: bool = True) -> tuple[int, int, int]:
     if show:
         print(", ".join(f"{count} x {what} killed" for what, count in sorted(killed.items())))
         print(f"executed {len(found)}\nrecorded {len(kept)}\nunrecorded {len(found - kept)}")
+        for word in sorted(found - kept)[:20]:
+            print(f"not recorded: {word}")
     if lost:
         raise RuntimeError(f"{len(lost)} statements were answered that the target's log does not show")
     return len(found), len(kept), len(found - kept)
