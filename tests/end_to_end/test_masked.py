@@ -14,6 +14,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from tests.support import jdbc
 from tests.support.gateway import TARGET, Gateway, GatewayFactory
 from tests.support.postgres import DATABASE, GATEWAY, PostgresServer
 from tests.support.raw_client import RawClient, codes, extended, in_session
@@ -277,18 +278,15 @@ def test_the_forms_of_the_value_are_those_of_the_server(
 
 
 @pytest.mark.case("PG-20")
-def test_a_thousand_rows_in_batches_of_ten_are_masked_in_every_batch(raw: RawClient) -> None:
-    """What JDBC does with `fetchSize=10`: one portal, described once, executed a hundred times in a transaction."""
-    raw.query("BEGIN")
-    text = "SELECT id, ssn FROM vip_people WHERE id > 0 ORDER BY id"
-    raw.ask(
-        pg.Parse("S_1", text.encode()), pg.Bind("C_1", "S_1"), pg.Describe("P", "C_1"), pg.Execute("C_1", 10), pg.Sync()
-    )
-    for _ in range(100):
-        raw.ask(pg.Execute("C_1", 10), pg.Sync())
-    rows = [each.values for each in raw.messages if isinstance(each, pg.DataRow)]
-    assert rows == [(b"%d" % number, b"***%04d" % number) for number in range(1, 1001)]
-    assert is_clean(heard(raw))
+def test_jdbc_reads_a_thousand_rows_ten_at_a_time_and_every_batch_is_masked(
+    both: Gateway, dev: SignedIn, server: PostgresServer, target: str, name: str
+) -> None:
+    text, mark = "SELECT id, ssn FROM vip_people WHERE id > 0 ORDER BY id", server.mark()
+    address, properties = both.jdbc("dev1", dev.token, target, ApplicationName=name)
+    answer = jdbc.ask(both.sandbox, jdbc.Job(address, properties, [text], autocommit=False, fetch_size=10))
+    assert answer.rows() == [[str(number), f"***{number:04}"] for number in range(1, 1001)]
+    asked = [line.message for line in server.since(mark) if line.statement is not None and text in line.statement]
+    assert [message.startswith("execute fetch from ") for message in asked] == [False] + [True] * 100
 
 
 def test_masks_go_through_views_children_and_partitions(connection: psycopg.Connection[Any]) -> None:

@@ -278,6 +278,17 @@ class Gateway:
         }
         return Psql(self.sandbox, settings, modern)
 
+    def jdbc(self, person: str, token: str, target: str = TARGET, **more: str) -> tuple[str, dict[str, str]]:
+        """Give the JDBC driver's address and properties for coming in through the gateway; `more` are properties."""
+        properties = {
+            "user": f"{person}+{target}",
+            "password": token,
+            "sslmode": "verify-full",
+            "sslrootcert": str(self.ca),
+            **more,
+        }
+        return f"jdbc:postgresql://localhost:{self.port}/{DATABASE}", properties
+
     def conninfo(self, person: str, token: str, target: str = TARGET, **more: str | int) -> str:
         """Write a libpq connection string that comes in through the gateway."""
         parts: dict[str, Any] = {
