@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from uuid import UUID, uuid5
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,11 @@ from vestibule.model.plan import Column, Form, Label, Mask, Plan, Transform
 from vestibule.model.statement import Analysis, Impact, Operation
 
 KEY = StorageKey("k1", bytes(32))
+
+
+@given(session=st.uuids(), number=st.integers(1, 2**53))
+def test_a_statement_is_named_by_the_uuid_of_its_number_in_its_session(session: UUID, number: int) -> None:
+    assert records.statement_id(session, number) == str(uuid5(session, str(number)))
 
 
 def test_empty_members_are_left_out_and_zeros_stay() -> None:

@@ -18,6 +18,8 @@ from hashlib import sha256
 from typing import Final
 from uuid import UUID
 
+import orjson
+
 from vestibule.evidence.commitment import OutputMac, bind_key, bytes_mac, storage_token, text_mac
 from vestibule.evidence.errors import EvidenceFormatError, MemberRefused
 from vestibule.evidence.kinds import BODY
@@ -66,7 +68,6 @@ _FORM: Final = re.compile(
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST: Final = Instant(253_402_300_800_000_000)
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +184,12 @@ def _is_node(name: str) -> bool:
 def _line(value: object) -> bytes:
     try:
         # JSON escapes only what is below U+0020; DEL and C1 could still drive a terminal.
-        return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", _ENCODER.encode(value)).encode()
-    except UnicodeEncodeError:
+        line = orjson.dumps(value)
+    except orjson.JSONEncodeError:
         raise EvidenceFormatError("text holds half of a surrogate pair") from None
+    if line.isascii() and b"\x7f" not in line:
+        return line
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line.decode()).encode()
 
 
 def _check(header: Header) -> None:

@@ -60,14 +60,13 @@ def bind_key(data_key: bytes) -> bytes:
 
 def bytes_mac(key: bytes, fields: Iterable[tuple[int, bytes]]) -> Digest:
     """Commit to what is forwarded: tagged fields, tags ascending, `MEANING` and `PARAMETER` repeated in order."""
-    mac = hmac.new(key, b"vestibule-bind-v1\x00", sha256)
-    last = 0
+    pieces, last = [b"vestibule-bind-v1\x00"], 0
     for tag, content in fields:
         if tag not in _TAGS or tag < last or (tag == last and tag not in _REPEATED):
             raise EvidenceFormatError("the fields of a commitment must be known and in ascending order")
-        mac.update(tag.to_bytes(1, "big") + len(content).to_bytes(4, "big") + content)
+        pieces += (tag.to_bytes(1, "big") + len(content).to_bytes(4, "big"), content)
         last = tag
-    return Digest(mac.hexdigest())
+    return Digest(hmac.digest(key, b"".join(pieces), sha256).hex())
 
 
 def parameter_field(value: bytes | None) -> tuple[int, bytes]:

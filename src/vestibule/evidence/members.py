@@ -105,7 +105,9 @@ def many(item: Check, limit: int = 4_096) -> Check:
     """Make the check of a list of at most `limit` items."""
 
     def check(value: object) -> Json:
-        if isinstance(value, str | bytes) or not isinstance(value, Sequence) or len(value) > limit:
+        if type(value) is not list and (isinstance(value, str | bytes) or not isinstance(value, Sequence)):
+            raise MemberRefused(f"must be a list of at most {limit:,} items")
+        if len(value) > limit:
             raise MemberRefused(f"must be a list of at most {limit:,} items")
         try:
             return [item(each) for each in value]
@@ -128,14 +130,15 @@ def shape(members: Mapping[str, Check]) -> Check:
     known = frozenset(entry[0] for entry in table)
 
     def check(value: object) -> Json:
-        if not isinstance(value, Mapping):
+        # The common type first: this runs for every object of every record.
+        if type(value) is not dict and not isinstance(value, Mapping):
             raise MemberRefused("must be an object")
         if not value.keys() <= known:
             raise MemberRefused(f"has unknown members: {', '.join(sorted(map(str, value.keys() - known)))}")
         stored: dict[str, Json] = {}
         for name, optional, texted, member in table:
             found = value.get(name, "" if texted else None)
-            if optional and (found is None or (not found and _is_empty(found))):
+            if optional and not found and _is_empty(found):
                 continue
             if not texted and name not in value:
                 raise MemberRefused("is missing", name)
@@ -149,7 +152,7 @@ def shape(members: Mapping[str, Check]) -> Check:
 
 
 def _is_empty(value: object) -> bool:
-    return isinstance(value, str | Sequence | Mapping)
+    return value is None or isinstance(value, str | Sequence | Mapping)
 
 
 def _matching(pattern: re.Pattern[str], words: str, value: object) -> Json:

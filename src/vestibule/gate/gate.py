@@ -36,6 +36,11 @@ class Gate:
         self.recording = Recording()
 
     @property
+    def engine(self) -> Engine:
+        """The policy in force; another object once another one is."""
+        return self._engine
+
+    @property
     def policy(self) -> Digest:
         """The digest of the policy document in force."""
         return self._engine.digest
@@ -51,14 +56,6 @@ class Gate:
     def targets(self, identity: Identity) -> tuple[Target, ...]:
         """List the targets that the identity may use."""
         return tuple(self._engine.targets_of(identity))
-
-    def labels(self, identity: Identity, target: Target) -> tuple[Label, ...]:
-        """List what masks the screen of the identity on the target; the same object while the policy is the same."""
-        return self._engine.labels(identity, target)[0]
-
-    def stored_labels(self, identity: Identity, target: Target) -> tuple[Label, ...]:
-        """List what masks all that is stored about the target; the same object while the policy is the same."""
-        return self._engine.labels(identity, target)[1]
 
     def is_masked(self, target: Target) -> bool:
         """Tell whether the policy says of anything at the target that it is sensitive."""

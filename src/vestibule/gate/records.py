@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from hashlib import sha256
+from hashlib import sha1, sha256
 from typing import Final
+from uuid import UUID
 
 from vestibule.evidence.literals import mask_name, mask_value
 from vestibule.gate.gate import StorageKey
@@ -30,6 +31,13 @@ GROUPS_SHOWN: Final = 256
 GROUPS_BYTES: Final = 16_000
 
 Shown = tuple[int, bytes | None]
+
+
+def statement_id(session: UUID, number: int) -> str:
+    """Write the UUIDv5 (RFC 9562, 5.5) of a session's statement, whose name space is the session."""
+    digits = sha1(session.bytes + b"%d" % number, usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 def compact(members: Mapping[str, Json]) -> dict[str, Json]:

@@ -11,9 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
-from uuid import UUID, uuid5
+from uuid import UUID
 
-from vestibule.evidence import commitment
 from vestibule.evidence.commitment import OutputMac, bind_key, bytes_mac, text_mac
 from vestibule.evidence.literals import MaskedText, mask_secrets, mask_text, mask_words
 from vestibule.gate import records
@@ -22,6 +21,7 @@ from vestibule.gate.kept import Kept
 from vestibule.gate.masks import Charted, Key, Loaded, chart, clean_functions, key_of
 from vestibule.gate.outcome import Cause, Counts, Decided, Finished, Result, result_json
 from vestibule.gate.permit import ACCESS, OPENED, access_permit, statement_name, statement_permit
+from vestibule.gate.place import Place, committed
 from vestibule.gate.unmasking import unmasking
 from vestibule.masking.catalog import Snapshot
 from vestibule.masking.sensitive import Sensitive
@@ -33,7 +33,7 @@ from vestibule.model.plan import Label
 from vestibule.model.record import Json, Kind, Record, Reference
 from vestibule.model.statement import Impact, Operation, Statement, Unsupported
 from vestibule.model.target import Target
-from vestibule.policy.engine import worst
+from vestibule.policy.engine import Engine, worst
 
 #: Stored text is cut to this many characters; the record says how long it was.
 TEXT_CHARACTERS = 16_384
@@ -48,16 +48,6 @@ _UNSTORABLE = Unsupported(
     "vestibule: what this session is shown can no longer be recorded safely, so nothing more is carried out in it",
     "Connect again; the operator has been alarmed.",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where statements go: what a commitment covers besides the statement itself."""
-
-    protocol: str
-    target: Target
-    database: str
-    search_path: str
 
 
 @dataclass(slots=True)
@@ -79,6 +69,8 @@ class SessionGate:
     has_failed: bool = False
     _key: bytes = field(default=b"", repr=False)
     _key_id: str = ""
+    _marked_by: Engine | None = None
+    _marked: tuple[tuple[Label, ...], tuple[Label, ...]] = ((), ())
     _opened_at: Instant = field(default_factory=lambda: Instant(0))
 
     # --- access ------------------------------------------------------------------------------------------------------
@@ -256,8 +248,7 @@ class SessionGate:
 
     def labels(self) -> tuple[Label, ...]:
         """List what masks the answers of this conversation."""
-        identity, place = self.admitted()
-        return self.gate.labels(identity, place.target)
+        return self._marks()[0]
 
     def labels_for(self, lifted: frozenset[str] | None) -> tuple[Label, ...]:
         """The same for a statement that asks to see through masks, as if people had approved."""
@@ -268,8 +259,15 @@ class SessionGate:
 
     def stored_labels(self) -> tuple[Label, ...]:
         """List what masks all that is stored of this conversation, whoever it is that sees more."""
-        identity, place = self.admitted()
-        return self.gate.stored_labels(identity, place.target)
+        return self._marks()[1]
+
+    def _marks(self) -> tuple[tuple[Label, ...], tuple[Label, ...]]:
+        """Look up what masks screen and storage, once for each policy: every statement asks many times."""
+        engine = self.gate.engine
+        if self._marked_by is not engine:
+            identity, place = self.admitted()
+            self._marked_by, self._marked = engine, engine.labels(identity, place.target)
+        return self._marked
 
     def keeps_results(self) -> bool:
         """Tell whether what the client is shown is recorded: never where nothing is masked any more."""
@@ -317,11 +315,13 @@ class SessionGate:
         """Say which masks a statement asks to see through; None where nothing is masked or it does not ask."""
         return unmasking(statement.text) if self.labels() else None
 
-    def decide(self, statement: Statement, shown: Sequence[records.Shown], now: Instant) -> Decided:
-        """Decide a statement, number it and make its record."""
+    def decide(
+        self, statement: Statement, shown: Sequence[records.Shown], now: Instant, decision: Decision | None = None
+    ) -> Decided:
+        """Decide a statement, number it and make its record; `decision` is its judgement of just now, if it has one."""
         if self.has_failed:
             return self.refuse(statement, _UNSTORABLE, now)
-        return self._decided(statement, shown, self.judge_statement(statement), None, now)
+        return self._decided(statement, shown, decision or self.judge_statement(statement), None, now)
 
     def refuse(self, statement: Statement, why: Unsupported, now: Instant) -> Decided:
         """Record a statement that never travels, whatever the policy says."""
@@ -347,9 +347,11 @@ class SessionGate:
                 self.counts.denied += 1
             case Hold():
                 self.counts.held += 1
-        cause = "granted" if isinstance(decision, Allow) else decision.reason
-        # A parser quotes the text in its message, and a policy's answer the names in it.
-        cause = self.masked(cause) if unsupported is None else self._masked_words(cause)
+        cause = "granted"
+        if not isinstance(decision, Allow):
+            # A parser quotes the text in its message, and a policy's answer the names in it.
+            reason = decision.reason
+            cause = self.masked(reason) if unsupported is None else self._masked_words(reason)
         record = self._record(statement, shown, decision, number, cause)
         return Decided(number, decision, record, permit, now, unsupported)
 
@@ -365,7 +367,7 @@ class SessionGate:
             Kind.STATEMENT_DECIDED,
             records.compact(
                 {
-                    "statement": str(uuid5(self.session, str(number))),
+                    "statement": records.statement_id(self.session, number),
                     "no": number,
                     "dialect": place.protocol,
                     "text": text.text,
@@ -465,25 +467,7 @@ class SessionGate:
 
     def commitment(self, statement: Statement, key: bytes) -> str:
         """Commit to the exact bytes of a statement and to where they go, under a session's or an approval's key."""
-        _, place = self.admitted()
-        fields = [
-            (commitment.PROTOCOL, place.protocol.encode()),
-            (commitment.TARGET, place.target.name.encode()),
-            (commitment.ACCOUNT, place.target.credential.username.encode()),
-            (commitment.DATABASE, place.database.encode()),
-            (commitment.PINNED, place.search_path.encode()),
-            *([(commitment.CATALOG, statement.catalog.encode())] if statement.catalog else []),
-            (commitment.TEXT, statement.text),
-            *((commitment.MEANING, text) for text in statement.meaning),
-            *(commitment.parameter_field(parameter.value) for parameter in statement.parameters),
-        ]
-        if statement.parameter_formats:
-            fields.append(commitment.formats_field(commitment.PARAMETER_FORMATS, statement.parameter_formats))
-        if statement.result_formats:
-            fields.append(commitment.formats_field(commitment.RESULT_FORMATS, statement.result_formats))
-        if any(statement.parameter_types):
-            fields.append(commitment.types_field(statement.parameter_types))
-        return bytes_mac(key, fields)
+        return bytes_mac(key, committed(self.admitted()[1], statement))
 
     def _is_privileged(self) -> bool:
         """Privileged means that more than reading and writing rows is granted."""

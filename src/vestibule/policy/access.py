@@ -54,7 +54,10 @@ class AccessEntry:
 
 def granting(entries: Iterable[AccessEntry], impact: Impact) -> AccessEntry | None:
     """Find the first of `entries` that grants exactly `impact`."""
-    return next((entry for entry in entries if impact in entry.allow), None)
+    for entry in entries:
+        if impact in entry.allow:
+            return entry
+    return None
 
 
 def granted(entries: Iterable[AccessEntry]) -> tuple[Impact, ...]:

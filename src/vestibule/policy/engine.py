@@ -55,6 +55,7 @@ class Engine:
         self._labels = lru_cache(maxsize=1024)(self._find_labels)
         self._masks = lru_cache(maxsize=1024)(self._find_masks)
         self._lifted = lru_cache(maxsize=1024)(self._find_lifted)
+        self._allowed = {entry.name: Allow(Rule(entry.name, "access", policy.digest)) for entry in policy.access}
 
     @property
     def digest(self) -> Digest:
@@ -179,7 +180,7 @@ class Engine:
         return self._deny(DEFAULT, "default", reason, _ASK)
 
     def _allow(self, entry: AccessEntry) -> Allow:
-        return Allow(Rule(entry.name, "access", self.policy.digest))
+        return self._allowed[entry.name]
 
     def _hold(self, guardrail: Guardrail, approval: Approval) -> Hold:
         rule = Rule(guardrail.name, "guardrails", self.policy.digest)

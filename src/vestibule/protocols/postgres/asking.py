@@ -324,11 +324,12 @@ class Asking:
         """Decide the statement at the head of the line; raise `Waiting` while people decide about it."""
         session = self._session
         if not session.holding:
-            if isinstance(session.gate.judge_statement(statement), Hold):
+            judged = session.gate.judge_statement(statement)
+            if isinstance(judged, Hold):
                 if not self._understanding.know_present():
                     return session.recorded(session.gate.refuse(statement, PATH_CHANGED, session.now))
                 statement = replace(statement, catalog=session.known.meaning)
-            decided = session.decide(statement, values)
+            decided = session.decide(statement, values, judged)
             if not session.holding:
                 return decided
         released = session.holding.released()

@@ -251,6 +251,8 @@ class _Layout:
     names: tuple[str, ...]
     parts: tuple[_Part[Any], ...]
     check: Callable[[Any], None] | None = None
+    #: The whole frame of a message without fields.
+    frame: bytes | None = None
 
     def decode(self, body: bytes) -> Any:  # noqa: ANN401  # the tables below give each type its layout
         """Read a whole body."""
@@ -264,13 +266,19 @@ class _Layout:
 
     def encode(self, message: pg.Message) -> bytes:
         """Write a whole frame."""
+        if self.frame is not None:
+            return self.frame
         body = self.fixed + b"".join(
             [part.write(getattr(message, name)) for name, part in zip(self.names, self.parts, strict=True)]
         )
-        length = len(body) + 4
-        if length >= 1 << 31:
-            raise ValueError("a message of 2 GiB or more")
-        return _UINT32(length) + body if self.tag is None else _HEADER(self.tag, length) + body
+        return _framed(self.tag, body)
+
+
+def _framed(tag: int | None, body: bytes) -> bytes:
+    length = len(body) + 4
+    if length >= 1 << 31:
+        raise ValueError("a message of 2 GiB or more")
+    return _UINT32(length) + body if tag is None else _HEADER(tag, length) + body
 
 
 def _layout(
@@ -280,7 +288,8 @@ def _layout(
     fixed: bytes = b"",
     check: Callable[[Any], None] | None = None,
 ) -> _Layout:
-    return _Layout(make, ord(tag) if tag else None, fixed, make.__match_args__, parts, check)
+    number = ord(tag) if tag else None
+    return _Layout(make, number, fixed, make.__match_args__, parts, check, None if parts else _framed(number, fixed))
 
 
 def _check_formats(formats: tuple[int, ...], values: tuple[bytes | None, ...]) -> None:

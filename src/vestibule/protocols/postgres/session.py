@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from vestibule.gate.outcome import Cause, Decided, Outcome
@@ -18,7 +17,7 @@ from vestibule.gate.reading import Reader
 from vestibule.gate.records import Shown
 from vestibule.gate.session import SessionGate
 from vestibule.model import wording
-from vestibule.model.decision import Hold, Permit
+from vestibule.model.decision import Decision, Hold, Permit
 from vestibule.model.effect import Cancel, Close, Effect, Keep, Persist, Send, Wake
 from vestibule.model.event import Side
 from vestibule.model.names import Instant
@@ -170,9 +169,9 @@ class Session:
 
     # --- statements --------------------------------------------------------------------------------------------------
 
-    def decide(self, statement: Statement, shown: Sequence[Shown]) -> Decided:
-        """Decide a statement and record the decision; one that is held begins to wait for people."""
-        decided = self.gate.decide(statement, shown, self.now)
+    def decide(self, statement: Statement, shown: Sequence[Shown], decision: Decision) -> Decided:
+        """Decide a statement as it was judged and record that; one that is held begins to wait for people."""
+        decided = self.gate.decide(statement, shown, self.now, decision)
         recorded = self.recorded(decided)
         if isinstance(decided.decision, Hold):
             self.holding.begin(decided, statement)
@@ -181,7 +180,17 @@ class Session:
     def recorded(self, decided: Decided) -> Decided:
         """Record a decision. What is kept of it is small: thousands may wait for their outcome."""
         self.persist(decided.record)
-        return replace(decided, record=Record(decided.record.kind, {}, name=decided.record.name))
+        record = Record(decided.record.kind, {}, name=decided.record.name)
+        return Decided(
+            decided.number,
+            decided.decision,
+            record,
+            decided.permit,
+            decided.at,
+            decided.unsupported,
+            decided.approval,
+            decided.is_recorded,
+        )
 
     def complete(self, running: Running, outcome: Outcome, error: tuple[str, str] = ("", "")) -> None:
         """Settle a statement; its record is written at the next completion or ReadyForQuery."""
