@@ -105,10 +105,12 @@ def test_psycopg_listens_and_hears_what_another_session_says(conninfo: str) -> N
     with psycopg.connect(conninfo, autocommit=True) as one, psycopg.connect(conninfo, autocommit=True) as other:
         one.execute("LISTEN counter")
         other.execute("NOTIFY counter, 'three'")
-        other.execute("SELECT 1")
-        heard = list(one.notifies(timeout=10, stop_after=1))
+        one.execute("NOTIFY counter, 'four'")
+        heard = list(one.notifies(timeout=60, stop_after=2))
+        own = [notice.pid == one.info.backend_pid for notice in heard]
 
-    assert [(notice.channel, notice.payload) for notice in heard] == [("counter", "three")]
+    assert [(notice.channel, notice.payload) for notice in heard] == [("counter", "three"), ("counter", "four")]
+    assert own == [False, True]
 
 
 def test_psycopg_works_in_nested_transactions(conninfo: str, items: str, server: PostgresServer) -> None:
@@ -314,6 +316,9 @@ def test_psycopg_reads_masked_columns_as_the_types_that_they_are(masked_conninfo
         with connection.pipeline():
             ends = [cursor.execute("SELECT ssn FROM customers WHERE id = %s", [n]).fetchone() for n in (1, 1)]
         assert ends == [("***1120",), ("***1120",)]
+        streamed = list(connection.cursor().stream("SELECT ssn FROM customers ORDER BY id", size=7))
+        assert streamed[0] == ("***1120",)
+        assert len(streamed) == 40
 
 
 def test_a_server_cursor_of_psycopgs_shows_no_masked_column(masked_conninfo: str) -> None:
