@@ -222,33 +222,34 @@ def test_a_session_in_use_is_ended_with_its_token_and_the_pool_forgets_it(
     own.dispose()
 
 
-@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
 def test_a_pool_lives_on_with_a_new_log_in_when_the_old_one_expires(
-    gateways: GatewayFactory, postgres15: PostgresServer, name: str, driver: str
+    gateways: GatewayFactory, postgres15: PostgresServer, name: str
 ) -> None:
     def policy(document: dict[str, Any]) -> None:
         document["identity"][0]["login"] = {"max": "20s"}
 
     house = gateways.make({TARGET: postgres15}, policy=policy)
     tokens = [sign_in(house, "dev1")]
-    engine = sa.create_engine(url_of(house, tokens[0], TARGET, name, driver), pool_size=1, pool_pre_ping=True)
-    give_tokens(engine, tokens)
     ended: list[BaseException | None] = []
-    sa.event.listen(engine, "handle_error", lambda context: ended.append(context.original_exception))
-    with engine.connect() as connection:
-        assert connection.scalar(sa.text("SELECT 41 + 1")) == 42
-    session = Journal(house.data).closed_session(name, timeout=80)
+    engines = {}
+    for driver in ("psycopg", "psycopg2"):
+        url = url_of(house, tokens[0], TARGET, f"{name} {driver}", driver)
+        engines[driver] = sa.create_engine(url, pool_size=1, pool_pre_ping=True)
+        give_tokens(engines[driver], tokens)
+        with engines[driver].connect() as connection:
+            assert connection.scalar(sa.text("SELECT 41 + 1")) == 42
+    sa.event.listen(engines["psycopg"], "handle_error", lambda context: ended.append(context.original_exception))
+    sessions = [Journal(house.data).closed_session(f"{name} {driver}", timeout=80) for driver in engines]
     tokens.append(sign_in(house, "dev1"))
-    with engine.connect() as connection:
-        assert connection.scalar(sa.text("SELECT 41 + 1")) == 42
-    engine.dispose()
+    for engine in engines.values():
+        with engine.connect() as connection:
+            assert connection.scalar(sa.text("SELECT 41 + 1")) == 42
+        engine.dispose()
 
-    assert session.one("SessionClosed")["cause"] == "login_expired"
-    if driver == "psycopg":
-        # psycopg 2 does not say why: see above.
-        [told] = ended
-        assert isinstance(told, psycopg.errors.AdminShutdown)
-        assert "session ended: login expired" in str(told)
+    assert [session.one("SessionClosed")["cause"] for session in sessions] == ["login_expired"] * 2
+    [told] = ended
+    assert isinstance(told, psycopg.errors.AdminShutdown)
+    assert "session ended: login expired" in str(told)
 
 
 def test_sqlalchemy_reads_masked_columns_as_the_types_that_they_are(
