@@ -191,6 +191,18 @@ async def test_asyncpg_copies_in_and_out_in_every_form(settings: Settings, items
 
 
 @pytest.mark.asyncio
+async def test_asyncpg_sets_what_a_start_up_may_set_and_is_told_of_the_rest(settings: Settings, name: str) -> None:
+    wanted = {"application_name": name, "statement_timeout": "5min", "search_path": "public"}
+    connection = await asyncpg.connect(**{**settings, "server_settings": wanted})
+    assert await connection.fetchval("SHOW statement_timeout") == "5min"
+    assert (await connection.fetchval("SHOW application_name")).startswith(f"{name} vestibule:")
+    await connection.execute("SET jit = off")
+    await connection.close()
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match='startup parameter "jit" is not allowed; SET it'):
+        await asyncpg.connect(**{**settings, "server_settings": {"jit": "off"}})
+
+
+@pytest.mark.asyncio
 async def test_asyncpg_cancels_what_is_given_up(settings: Settings) -> None:
     connection = await asyncpg.connect(**settings)
     asleep = asyncio.ensure_future(connection.execute("SELECT pg_sleep(60)"))

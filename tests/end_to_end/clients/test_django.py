@@ -139,5 +139,7 @@ def test_djangos_orm_reads_masked_columns_as_the_types_that_they_are(masked_proj
         "all": 40,
         "compared": "42501",
         "streamed": "42501",
+        "unstreamed": 40,
+        "migrated": "42501",
         "usable": 40,
     }
