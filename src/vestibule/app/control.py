@@ -32,6 +32,7 @@ from vestibule.control.api.targets import Targets
 from vestibule.control.approval_desk import ApprovalDesk, Gateway
 from vestibule.control.approvals import Approvals, Port
 from vestibule.control.desk import Desk
+from vestibule.control.health import Readiness, Watched
 from vestibule.control.https import Web
 from vestibule.control.integrator import Integrator
 from vestibule.control.integrator import Settings as LogSettings
@@ -108,6 +109,7 @@ class ControlProcess:
             await self._open_doors(stack, listening)
             log.info("serving", postgres=str(self._settings.listeners.postgres.address), url=self._settings.public_url)
             await self._stop.wait()
+            self._readiness.stop()
             log.info("stopping")
 
     # --- evidence ----------------------------------------------------------------------------------------------------
@@ -258,6 +260,14 @@ class ControlProcess:
         )
         self._desk.on_closed(self._approval_desk.session_closed)
         self._workers = Workers(Launch(self._command, [data]), self._handlers, self._lost)
+        self._readiness = Readiness(
+            Watched(
+                self._journal,
+                self._log,
+                lambda: self._workers.ask("report", {}),
+                lambda: self._policy.policy.digest,
+            )
+        )
         stack.push_async_callback(self._end_approvals)
         stack.push_async_callback(self._workers.stop, DRAIN)
         await self._workers.start(self._settings.workers)
@@ -303,7 +313,7 @@ class ControlProcess:
                     lambda who: self._policy_engine.targets_of(who), self._settings.listeners.postgres.address.port
                 ),
                 self._approvals,
-                lambda: self._workers.are_ready,
+                self._readiness.problems,
                 wall_clock,
             )
         )

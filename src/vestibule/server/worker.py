@@ -157,6 +157,7 @@ class Worker:
         self._listeners: list[Listener] = []
         self._stop_cause: StopCause = "operator"
         self._is_draining = False
+        self._policy: Params = {}
         self._recorder: Recorder | None = None
         self._ended, self._empty = asyncio.Event(), asyncio.Event()
 
@@ -199,9 +200,7 @@ class Worker:
         )
         self._cancels = Allowance(CANCEL_BURST, CANCEL_RATE, loop.time)
         await self._record_start()
-        self._orders = Orders(
-            self._sessions, self._clock, lambda: self._journal.waiting, self._wiring.apply_policy, self._drain
-        )
+        self._orders = Orders(self._sessions, self._clock, self._state, self._apply_policy, self._drain)
         self._orders.serve(self._bus)
         await connect(bus, self._bus)
         await self._hello()
@@ -230,7 +229,20 @@ class Worker:
         policy = answer.get("policy") if isinstance(answer, Mapping) else None
         if not isinstance(policy, Mapping):
             raise WorkerFailed("the control process gave no policy")
+        self._apply_policy(policy)
+
+    def _apply_policy(self, policy: Params) -> None:
         self._wiring.apply_policy(policy)
+        self._policy = {"policy": policy.get("digest")}
+
+    def _state(self) -> Params:
+        """Say how the process is doing, for `report`."""
+        return {
+            "queue_depth": self._journal.waiting,
+            "admits_sessions": self._admits_sessions,
+            "draining": self._is_draining,
+            **self._policy,
+        }
 
     def _signalled(self, number: int) -> None:
         # SIGINT comes to the whole group from a terminal: the control process ends us in its own time.
