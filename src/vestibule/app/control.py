@@ -23,6 +23,7 @@ import structlog
 import uvloop
 from fastapi import FastAPI
 
+from vestibule.app import measured
 from vestibule.app.data import open_journal, started, wall_clock, writer
 from vestibule.bus import Handler
 from vestibule.control.api.service import Service, application
@@ -37,6 +38,7 @@ from vestibule.control.https import Web
 from vestibule.control.integrator import Integrator
 from vestibule.control.integrator import Settings as LogSettings
 from vestibule.control.leftovers import Leftovers
+from vestibule.control.measuring import Measuring, Noticing
 from vestibule.control.policy import PolicyKeeper
 from vestibule.control.recovery import Recovered, Recovery
 from vestibule.control.replaying import Replayer
@@ -69,6 +71,7 @@ from vestibule.stores.objects import Directory
 from vestibule.stores.replays import ReplayIndex
 from vestibule.stores.unfinished import UnfinishedStore
 from vestibule.vault import Vault
+from vestibule.vitals import Vitals
 from vestibule.wire.jsonrpc import Params
 
 log = structlog.get_logger(__name__)
@@ -94,6 +97,7 @@ class ControlProcess:
         self._settings = settings
         self._began = time.monotonic()
         self._vault = Vault()
+        self._measuring = Measuring(lambda: self._workers.ask("metrics", {}), lambda: self._sources.snapshot())
         self._stop = asyncio.Event()
 
     async def serve(self) -> None:
@@ -183,7 +187,8 @@ class ControlProcess:
     async def _open_identity(self, stack: AsyncExitStack) -> None:
         logins = LoginStore(self._engine)
         parties = {party.provider.name: party for party in self._parties(self._policy.policy)}
-        self._logins = LoginService(parties, logins, self._journal, wall_clock, self._settings.public_url)
+        journal = Noticing(self._journal, self._measuring.tally)
+        self._logins = LoginService(parties, logins, journal, wall_clock, self._settings.public_url)
         self._logins.on_revoked(self._revoked)
         stack.push_async_callback(self._logins.close)
         self._prover = Prover(logins, wall_clock)
@@ -226,6 +231,9 @@ class ControlProcess:
         self._approval_store = ApprovalStore(self._engine)
         port = Port(self._write, self._mask, wall_clock, self._is_auditor)
         self._approvals = Approvals(self._approval_store, self._keys, port)
+        self._approvals.on_ended(
+            lambda _, answer, *__: self._measuring.tally.add("vestibule_approvals_answered_total", (answer,))
+        )
         await self._approvals.start()
 
     async def _end_approvals(self) -> None:
@@ -276,6 +284,7 @@ class ControlProcess:
         )
         await web.start(control)
         stack.push_async_callback(web.stop)
+        await self._open_metrics(stack)
         stack.callback(self._end_tasks)
         # Open streams would hold up the end of the web server.
         stack.callback(self._approvals.close)
@@ -285,8 +294,29 @@ class ControlProcess:
             self._beat(),
             self._sweep(),
             self._approvals.run(),
+            self._measuring.run(),
         ):
             self._spawn(work)
+
+    async def _open_metrics(self, stack: AsyncExitStack) -> None:
+        listeners, vitals = self._settings.listeners, Vitals(measured.PROCESS)
+        self._sources = measured.Sources(
+            listeners,
+            self._journal,
+            self._log,
+            self._policy,
+            self._approval_store,
+            self._readiness,
+            vitals,
+            wall_clock,
+        )
+        vitals.start()
+        stack.callback(vitals.stop)
+        if listeners.metrics is not None:
+            listening = stack.enter_context(sockets.listen(listeners.metrics.address))
+            web = measured.web(listeners.metrics, self._measuring)
+            await web.start(listening)
+            stack.push_async_callback(web.stop)
 
     def _handlers(self, worker: int) -> Mapping[str, Handler]:
         return {**self._desk.handlers(worker), **self._approval_desk.handlers(worker)}
