@@ -10,8 +10,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
+from time import perf_counter
 from typing import Final
 
 from vestibule.metrics import OTHER, Snapshot, Tally
@@ -41,7 +41,11 @@ CAUSES: Final[Mapping[str, str]] = {
 }
 OK: Final = "ok"
 
-_IMPACTS: Final = {impact.word: impact for impact in Impact}
+_RANKS: Final = {impact.word: int(impact) for impact in Impact}
+_READ, _UNKNOWN = Impact.READ.word, Impact.UNKNOWN.word
+# Looking a member up in its class, at every record, costs as much as counting.
+_DECIDED, _FINISHED = Kind.STATEMENT_DECIDED, Kind.STATEMENT_FINISHED
+_CLIENT = Side.CLIENT
 _SECTIONS: Final = frozenset({"guardrails", "masks"})
 
 
@@ -70,23 +74,28 @@ class Counting:
     def note(self, records: Sequence[Record]) -> None:
         """Count records that are handed to the journal."""
         for record in records:
-            match record.kind:
-                case Kind.STATEMENT_DECIDED:
-                    self._decided(record)
-                case Kind.STATEMENT_FINISHED:
-                    self._finished(record)
-                case Kind.ACCESS_DECIDED:
-                    self._access(record)
-                case Kind.SESSION_OPENED:
-                    self._tally.add("vestibule_sessions_opened_total", (_target(record),))
-                case Kind.SESSION_CLOSED:
-                    self._closed(record)
-                case Kind.APPROVAL_REQUESTED:
-                    self._tally.add("vestibule_approvals_asked_total", (_target(record),))
-                case Kind.AUDIT_FAULT if record.members.get("phase") == "started":
-                    self._tally.add("vestibule_audit_faults_total", (_word(record.members.get("fault")),))
-                case _:
-                    pass
+            kind = record.kind
+            if kind is _DECIDED:
+                self._decided(record)
+            elif kind is _FINISHED:
+                self._finished(record)
+            else:
+                self._other(record)
+
+    def _other(self, record: Record) -> None:
+        match record.kind:
+            case Kind.ACCESS_DECIDED:
+                self._access(record)
+            case Kind.SESSION_OPENED:
+                self._tally.add("vestibule_sessions_opened_total", (_target(record),))
+            case Kind.SESSION_CLOSED:
+                self._closed(record)
+            case Kind.APPROVAL_REQUESTED:
+                self._tally.add("vestibule_approvals_asked_total", (_target(record),))
+            case Kind.AUDIT_FAULT if record.members.get("phase") == "started":
+                self._tally.add("vestibule_audit_faults_total", (_word(record.members.get("fault")),))
+            case _:
+                pass
 
     def refused(self, cause: object) -> None:
         """Count a log-in or connection that was refused, also one of many that share a record."""
@@ -100,23 +109,22 @@ class Counting:
         members, target = record.members, _target(record)
         decision = _word(members.get("decision"))
         # What is refused before it was understood has no operations; what is allowed without any only reads.
-        least = Impact.READ if decision == "allow" else Impact.UNKNOWN
-        labels = (target, self._protocol, decision, _worst(members.get("ops"), least).word)
+        least = _READ if decision == "allow" else _UNKNOWN
+        labels = (target, self._protocol, decision, _worst(members.get("ops"), least))
         self._tally.add("vestibule_statements_decided_total", labels)
         if decision == "deny":
             self._tally.add("vestibule_statements_denied_total", (target, _denied_by(members.get("rule"))))
 
     def _finished(self, record: Record) -> None:
-        members, target = record.members, _target(record)
+        members, labels = record.members, (_target(record),)
         outcome = _word(members.get("outcome"))
-        self._tally.add("vestibule_statements_finished_total", (target, outcome))
-        error = members.get("error")
-        if outcome == "refused" and isinstance(error, Mapping):
-            self._tally.add("vestibule_statements_refused_total", (target, _word(error.get("code"))))
+        self._tally.add("vestibule_statements_finished_total", (*labels, outcome))
+        if outcome == "refused" and isinstance(error := members.get("error"), Mapping):
+            self._tally.add("vestibule_statements_refused_total", (*labels, _word(error.get("code"))))
         if rows := _number(members.get("rows")):
-            self._tally.add("vestibule_rows_sent_total", (target,), rows)
+            self._tally.add("vestibule_rows_sent_total", labels, rows)
         if sent := _number(members.get("bytes_to_client")):
-            self._tally.add("vestibule_sent_bytes_total", (target,), sent)
+            self._tally.add("vestibule_sent_bytes_total", labels, sent)
 
     def _access(self, record: Record) -> None:
         if record.members.get("decision") == "allow":
@@ -143,8 +151,8 @@ class Pace:
 
     def came(self, side: Side) -> None:
         """Bytes came from a side."""
-        now = time.perf_counter()
-        if side is Side.CLIENT:
+        now = perf_counter()
+        if side is _CLIENT:
             self._arrived = self._arrived or now
             return
         if self._sent:
@@ -154,8 +162,8 @@ class Pace:
 
     def left(self, side: Side) -> None:
         """Bytes left to a side."""
-        now = time.perf_counter()
-        if side is Side.TARGET:
+        now = perf_counter()
+        if side is not _CLIENT:
             if self._arrived:
                 self._counting.to_target.observe(now - self._arrived)
             self._sent = now
@@ -166,12 +174,14 @@ class Pace:
 
     def handles(self) -> None:
         """An event is handed to the relay."""
-        self._began = time.perf_counter()
+        self._began = perf_counter()
 
     def handled(self, effects: Sequence[Effect]) -> None:
         """The relay has answered it."""
-        if any(type(effect) is Persist and effect.record.kind is Kind.STATEMENT_DECIDED for effect in effects):
-            self._counting.decision.observe(time.perf_counter() - self._began)
+        for effect in effects:
+            if type(effect) is Persist and effect.record.kind is _DECIDED:
+                self._counting.decision.observe(perf_counter() - self._began)
+                return
 
     def asked_people(self) -> None:
         """Forget when the client's bytes came: how long people think is not what the gateway adds."""
@@ -182,15 +192,17 @@ def _target(record: Record) -> str:
     return record.target or ""
 
 
-def _worst(operations: Json, least: Impact) -> Impact:
+def _worst(operations: Json, least: str) -> str:
     if not isinstance(operations, list) or not operations:
         return least
-    return max(map(_impact, operations))
+    if len(operations) == 1:
+        return _impact(operations[0])
+    return max(map(_impact, operations), key=_RANKS.__getitem__)
 
 
-def _impact(operation: Json) -> Impact:
-    named = operation.get("impact") if isinstance(operation, Mapping) else None
-    return _IMPACTS.get(named, Impact.UNKNOWN) if isinstance(named, str) else Impact.UNKNOWN
+def _impact(operation: Json) -> str:
+    named = operation.get("impact") if isinstance(operation, dict) else None
+    return named if isinstance(named, str) and named in _RANKS else _UNKNOWN
 
 
 def _denied_by(rule: Json) -> str:
