@@ -31,6 +31,7 @@ LAYERS: Mapping[str, int] = {
     "notify": 4,
     "bus": 4,
     "vitals": 4,
+    "logs": 4,
     "server": 5,
     "control": 5,
     "settings": 6,

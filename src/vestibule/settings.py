@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
+from vestibule.logs import Format
 from vestibule.model.errors import ConfigurationError
 from vestibule.model.names import SECOND
 from vestibule.policy.document import Policy
@@ -246,6 +247,7 @@ class Settings(Strict):
         ]
     )
     providers: dict[Slug, Provider] = Field(default={}, examples=["{corp: {client_secret: file:secrets/corp}}"])
+    log_format: Format = Field(default="auto", examples=["json"])
     insecure_loopback_http: bool = Field(default=False, examples=["false"])
     journal: Journal = Field(default=Journal(), examples=["{min_free: 2GiB}"])
     log: Log = Field(default=Log(), examples=["{origin: vestibule.example/log}"])

@@ -115,7 +115,10 @@ def test_approvals_and_faults_are_counted_when_they_begin() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_record_without_its_members_is_counted_as_something(kind: Kind) -> None:
-    assert all("None" not in name for name in counts(record(kind), record(kind, ops=[{"impact": []}, 7], rule=7, error=7, rows="x")))
+    assert all(
+        "None" not in name
+        for name in counts(record(kind), record(kind, ops=[{"impact": []}, 7], rule=7, error=7, rows="x"))
+    )
 
 
 @pytest.mark.parametrize("refusal", Refusal)

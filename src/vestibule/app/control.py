@@ -53,6 +53,7 @@ from vestibule.identity.login import LoginService
 from vestibule.identity.oidc import RelyingParty
 from vestibule.identity.provider import Provider
 from vestibule.identity.proving import Prover
+from vestibule.logs import configure
 from vestibule.model.identity import Identity
 from vestibule.model.names import SECOND
 from vestibule.model.record import Json, Kind, Record, Written
@@ -84,6 +85,7 @@ DRAIN: Final = 10.0
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
+    configure(settings.log_format, CONTROL)
     os.umask(0o077)
     # A core file would hold keys, tokens and what passes through; the data processes inherit this.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
