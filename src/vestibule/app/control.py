@@ -25,6 +25,7 @@ from fastapi import FastAPI
 
 from vestibule.app import measured
 from vestibule.app.data import open_journal, started, wall_clock, writer
+from vestibule.app.identities import provider_of
 from vestibule.bus import Handler
 from vestibule.control.api.service import Service, application
 from vestibule.control.api.sessions import AUDITOR, Sessions
@@ -51,14 +52,12 @@ from vestibule.gate.gate import StorageKey
 from vestibule.identity.fetch import Fetcher
 from vestibule.identity.login import LoginService
 from vestibule.identity.oidc import RelyingParty
-from vestibule.identity.provider import Provider
 from vestibule.identity.proving import Prover
 from vestibule.logs import configure
 from vestibule.model.identity import Identity
 from vestibule.model.names import SECOND
 from vestibule.model.record import Json, Kind, Record, Written
 from vestibule.policy.document import Policy
-from vestibule.policy.document import Provider as PolicyProvider
 from vestibule.policy.engine import Engine
 from vestibule.server import sockets
 from vestibule.settings import Settings, read_policy
@@ -197,29 +196,10 @@ class ControlProcess:
 
     def _parties(self, policy: Policy) -> Iterator[RelyingParty]:
         for provider in policy.providers:
-            known = self._provider(provider)
+            known = provider_of(provider, self._settings, self._vault)
             fetcher = Fetcher(known.ca, insecure_loopback_http=known.insecure_loopback_http)
             redirect = f"{self._settings.public_url}/login/callback/{provider.name}"
             yield RelyingParty(known, redirect, fetcher, wall_clock, time.monotonic)
-
-    def _provider(self, provider: PolicyProvider) -> Provider:
-        own = self._settings.providers.get(provider.name)
-        secret = None if own is None or own.client_secret is None else self._vault.read(own.client_secret).decode()
-        return Provider(
-            name=provider.name,
-            issuer=provider.issuer,
-            client_id=provider.client_id,
-            client_secret=secret,
-            name_claim=provider.name_claim,
-            groups_claim=provider.groups_claim,
-            scopes=provider.scopes,
-            algorithms=frozenset(provider.algorithms),
-            leeway=provider.leeway_us // SECOND,
-            max_token_age=provider.max_token_age_us // SECOND,
-            login_life=provider.login_max_us // SECOND,
-            ca=None if own is None or own.ca is None else str(own.ca),
-            insecure_loopback_http=self._settings.insecure_loopback_http,
-        )
 
     def _revoked(self, login: object, cause: str, token: object = None) -> None:
         params = {"login": str(login), "cause": cause, "token": None if token is None else str(token)}
