@@ -53,6 +53,7 @@ def _families() -> Iterator[Family]:
         ("listener",),
     )
     yield from _of_sessions()
+    yield from _of_targets()
     yield from _of_statements()
     yield from _of_evidence()
     yield from _of_processes()
@@ -65,10 +66,19 @@ def _of_sessions() -> Iterator[Family]:
     yield Family("vestibule_sessions_open", "gauge", "Sessions that are open.")
     yield Family("vestibule_sessions_opened_total", "counter", "Sessions that opened.", ("target",))
     yield Family("vestibule_sessions_closed_total", "counter", "Sessions that ended, by cause.", ("target", "cause"))
+
+
+def _of_targets() -> Iterator[Family]:
     yield Family(
         "vestibule_target_failures_total",
         "counter",
         "Admitted log-ins that ended because the target could not be reached or did not let the gateway in.",
+        ("target",),
+    )
+    yield Family(
+        "vestibule_target_faults_total",
+        "counter",
+        "Sessions that ended because the target broke the protocol, or answered otherwise than foretold.",
         ("target",),
     )
 
@@ -107,6 +117,11 @@ def _of_statements() -> Iterator[Family]:
         "vestibule_approvals_oldest_seconds", "gauge", "How long the oldest of them waits; 0 if there is none."
     )
     yield Family("vestibule_decision_seconds", "histogram", "Reading and deciding what one event of a client brought.")
+    yield Family(
+        "vestibule_snapshot_seconds",
+        "histogram",
+        "Making a snapshot of all relations of a target, beside everything else.",
+    )
     yield Family("vestibule_commit_seconds", "histogram", "From a record's hand-over until it is durable.")
     yield Family("vestibule_target_wait_seconds", "histogram", "From the last byte to a target to its first answer.")
     yield Family(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import urllib.error
 import urllib.request
 
@@ -10,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.support import processes
-from tests.support.gateway import TARGET, GatewayFactory
+from tests.support.gateway import TARGET, VESTIBULE, GatewayFactory
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import wait_for
 from vestibule.metrics import FAMILIES
@@ -97,6 +98,20 @@ def test_counters_go_on_when_a_data_process_is_replaced(gateways: GatewayFactory
     assert gateway.metric(opened) == 2
 
 
+def test_two_data_processes_are_added_up(gateways: GatewayFactory, postgres15: PostgresServer) -> None:
+    gateway = gateways.make({TARGET: postgres15}, settings=lambda it: it.update(workers=2))
+    token = gateway.login("dev1")
+    connections = [psycopg.connect(gateway.conninfo("dev1", token), autocommit=True) for _ in range(6)]
+    assert gateway.metric("vestibule_sessions_open") == 6
+    for connection in connections:
+        connection.execute("SELECT 1")
+        connection.close()
+    wait_for(lambda: gateway.metric("vestibule_sessions_closed_total") == 6, "their end")
+    assert gateway.metric("vestibule_statements_finished_total", outcome="ok") == 6
+    assert gateway.metric("vestibule_data_processes_ready") == 2
+    assert gateway.metric("vestibule_journal_records_total", process="1") > 0
+
+
 def test_metrics_are_served_by_tls_where_a_certificate_is_named_and_only_there(
     gateways: GatewayFactory, postgres15: PostgresServer
 ) -> None:
@@ -110,3 +125,18 @@ def test_metrics_are_served_by_tls_where_a_certificate_is_named_and_only_there(
     status, text = gateway.get("/metrics")
     assert status == 200
     assert 'vestibule_certificate_expiry_seconds{listener="metrics"}' in text
+
+
+def test_an_address_that_is_taken_is_told_and_nothing_is_served(
+    gateways: GatewayFactory, postgres15: PostgresServer
+) -> None:
+    gateway = gateways.make({TARGET: postgres15}, start=False)
+    gateway.write_files()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", gateway.metrics_port))
+        taken.listen()
+        done = gateway.sandbox.run(
+            [VESTIBULE, "serve", "--config", gateway.settings_file], folder=gateway.folder, timeout=90
+        )
+    assert done.returncode == 3
+    assert "in use" in done.stderr

@@ -107,6 +107,12 @@ def test_a_log_in_that_found_no_target_is_the_targets_failure() -> None:
     )
 
 
+def test_a_session_that_its_target_ended_is_the_target_s_fault() -> None:
+    made = Counting("postgres")
+    made.target_failed("core")
+    assert made.snapshot().counts == {("vestibule_target_faults_total", ("core",)): 1}
+
+
 def test_approvals_and_faults_are_counted_when_they_begin() -> None:
     asked = record(Kind.APPROVAL_REQUESTED)
     begun, over = (record(Kind.AUDIT_FAULT, fault="spool_full", phase=phase) for phase in ("started", "ended"))

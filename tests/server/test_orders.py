@@ -151,6 +151,10 @@ async def test_a_report_says_what_is_open() -> None:
     }
 
 
+async def test_the_state_of_the_process_is_told_without_its_sessions() -> None:
+    assert await Post().call("state") == {"queue_depth": 7}
+
+
 @pytest.mark.parametrize(
     ("method", "params"),
     [

@@ -254,7 +254,7 @@ class ControlProcess:
             Watched(
                 self._journal,
                 self._log,
-                lambda: self._workers.ask("report", {}),
+                lambda: self._workers.ask("state", {}),
                 lambda: self._policy.policy.digest,
             )
         )

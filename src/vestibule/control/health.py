@@ -48,7 +48,7 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What is looked at: `ask` gives every data process's report by its number, None from one that does not answer.
+    """What is looked at: `ask` gives every data process's state by its number, None from one that does not answer.
 
     `policy` is the digest of the policy in force.
     """

@@ -63,6 +63,7 @@ class Counting:
         self._tally = tally = Tally()
         self.decision = tally.histogram("vestibule_decision_seconds")
         self.commit = tally.histogram("vestibule_commit_seconds")
+        self.snapshot_time = tally.histogram("vestibule_snapshot_seconds")
         self.target_wait = tally.histogram("vestibule_target_wait_seconds")
         self.to_target = tally.histogram("vestibule_added_seconds", ("to_target",))
         self.to_client = tally.histogram("vestibule_added_seconds", ("to_client",))
@@ -100,6 +101,10 @@ class Counting:
     def refused(self, cause: object) -> None:
         """Count a log-in or connection that was refused, also one of many that share a record."""
         self._tally.add("vestibule_logins_total", (cause_of(str(cause)),))
+
+    def target_failed(self, target: str) -> None:
+        """Count a session that ended by its target's fault."""
+        self._tally.add("vestibule_target_faults_total", (target,))
 
     def failed(self) -> None:
         """Count a batch that did not become durable in time."""

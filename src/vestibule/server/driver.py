@@ -385,7 +385,8 @@ class Driver:
         self._analysing = False
 
     async def _compute(self, effect: Compute) -> None:
-        self._deliver(Computed(await beside.computed(effect, self.conversation)))
+        spent = self._services.counting.snapshot_time
+        self._deliver(Computed(await beside.computed(effect, self.conversation, spent)))
 
     async def _approve(self, effect: Seek | Ask | Spend) -> None:
         written = self._ledger.batch(effect.record).written[effect.record] if isinstance(effect, Ask) else None
@@ -461,6 +462,7 @@ class Driver:
 
     def _report_fault(self, fault: str) -> None:
         target = "" if self.target is None else self.target.name
+        self._services.counting.target_failed(target)
         log.warning("target_failed", session=str(self.conversation.session), target=target, cause=fault)
 
     def _record_end(self, cause: str) -> None:

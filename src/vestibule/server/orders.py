@@ -52,6 +52,7 @@ class Orders:
         peer.on("answered", self.answered)
         peer.on("drain", self.drain)
         peer.on("report", self.report)
+        peer.on("state", lambda _: self._state())
 
     async def policy(self, params: Params) -> Json:
         """Let a policy take effect, then have every session look at it."""
