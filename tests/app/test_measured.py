@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import urllib.error
 import urllib.request
+from typing import Any
 
 import psycopg
 import pytest
@@ -125,6 +127,43 @@ def test_metrics_are_served_by_tls_where_a_certificate_is_named_and_only_there(
     status, text = gateway.get("/metrics")
     assert status == 200
     assert 'vestibule_certificate_expiry_seconds{listener="metrics"}' in text
+
+
+def test_who_waits_for_whom_is_seen_and_so_is_a_policy_file_that_does_not_rule(
+    gateways: GatewayFactory, postgres15: PostgresServer
+) -> None:
+    def holding(policy: dict[str, Any]) -> None:
+        approvers = {"groups": ["dba-managers"], "quorum": 1}
+        rule = {
+            "name": "two",
+            "match": {"verbs": ["delete"]},
+            "action": "hold",
+            "approvers": approvers,
+            "expires": "15m",
+        }
+        policy["guardrails"].append(rule)
+
+    gateway = gateways.make({TARGET: postgres15}, policy=holding)
+    token = gateway.login("dev1")
+    gateway.login("dora")
+    # In a transaction it is refused at once, and the request waits all the same.
+    with psycopg.connect(gateway.conninfo("dev1", token)) as connection, pytest.raises(psycopg.Error):
+        connection.execute("DELETE FROM loans WHERE id = 0")
+    assert gateway.metric("vestibule_approvals_waiting") == 1
+    wait_for(lambda: gateway.metric("vestibule_approvals_oldest_seconds") > 0.5, "time to pass")
+    assert gateway.metric("vestibule_approvals_asked_total", target=TARGET) == 1
+    assert gateway.metric("vestibule_statements_decided_total", decision="hold", impact="write") == 1
+    [waiting] = json.loads(gateway.cli("dora", "approvals", "list", "--json").output)
+    assert gateway.cli("dora", "approvals", "deny", waiting["approval"], "--comment", "no").status == 0
+    assert gateway.metric("vestibule_approvals_answered_total", answer="refused") == 1
+    assert gateway.metric("vestibule_approvals_waiting") == 0
+    assert gateway.metric("vestibule_approvals_oldest_seconds") == 0
+
+    assert gateway.metric("vestibule_policy_file_rejected") == 0
+    gateway.change_policy(lambda policy: policy.update(nonsense=1))
+    wait_for(lambda: gateway.metric("vestibule_policy_file_rejected") == 1, "that it is read")
+    gateway.change_policy(lambda policy: policy.pop("nonsense"))
+    wait_for(lambda: gateway.metric("vestibule_policy_file_rejected") == 0, "that it rules again")
 
 
 def test_an_address_that_is_taken_is_told_and_nothing_is_served(
