@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.identities import START, bytes_in, login
@@ -71,3 +73,11 @@ async def test_what_is_deleted_is_gone_from_the_file(engine: AsyncEngine, tmp_pa
 
 def _modes(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mode for path in folder.iterdir()}
+
+
+async def test_an_error_does_not_quote_what_was_to_be_stored(engine: AsyncEngine) -> None:
+    with pytest.raises(SQLAlchemyError) as caught:
+        async with engine.begin() as connection:
+            await connection.execute(text("INSERT INTO nowhere VALUES (:value)"), {"value": "hunter2"})
+    assert "nowhere" in str(caught.value)
+    assert "hunter2" not in str(caught.value)

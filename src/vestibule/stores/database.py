@@ -18,7 +18,8 @@ METADATA = MetaData()
 async def open_database(path: Path) -> AsyncEngine:
     """Open (and create) the state database with the tables declared so far."""
     _claim(path)
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
+    # An error of the library quotes the values of its statement, and ends in a log.
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", hide_parameters=True)
     event.listen(engine.sync_engine, "connect", _configure)
     async with engine.begin() as connection:
         await connection.run_sync(METADATA.create_all)
