@@ -1,9 +1,11 @@
+import asyncio
 import contextlib
 import socket
 import struct
 import time
 
 import pytest
+import uvloop
 
 from tests.support.doors import tcp_pair
 from vestibule.model.identity import Peer
@@ -118,3 +120,20 @@ def test_an_ipv4_peer_of_a_dual_stack_socket_is_written_as_ipv4() -> None:
         listening.accept()[0] as far,
     ):
         assert sockets.peer_of(far).ip == "127.0.0.1"
+
+
+def test_a_connection_that_has_ended_and_was_not_reported_yet_tells_nothing() -> None:
+    async def end() -> bytes:
+        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            asyncio.Protocol, *server.sockets[0].getsockname()
+        )
+        sock = transport.get_extra_info("socket")
+        transport.abort()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        told = sockets.tcp_info(sock)
+        server.close()
+        return told
+
+    assert uvloop.run(end()) == b""

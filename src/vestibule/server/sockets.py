@@ -71,7 +71,8 @@ def tcp_info(sock: socket.socket) -> bytes:
     """Read the kernel's `struct tcp_info`; empty where there is none."""
     try:
         return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-    except OSError:
+    except (OSError, ValueError):
+        # uvloop's socket has no descriptor any more from the end of the connection until that is reported.
         return b""
 
 
