@@ -23,6 +23,7 @@ import structlog
 import uvloop
 from fastapi import FastAPI
 
+from vestibule.app import supervised
 from vestibule.app.data import open_journal, started, wall_clock, writer
 from vestibule.bus import Handler
 from vestibule.control.api.service import Service, application
@@ -108,8 +109,10 @@ class ControlProcess:
             listening = stack.enter_context(self._listen())
             await self._open_doors(stack, listening)
             log.info("serving", postgres=str(self._settings.listeners.postgres.address), url=self._settings.public_url)
+            supervised.tell(supervised.READY)
             await self._stop.wait()
             log.info("stopping")
+            supervised.tell(supervised.STOPPING)
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 
