@@ -23,7 +23,7 @@ import structlog
 import uvloop
 from fastapi import FastAPI
 
-from vestibule.app import measured
+from vestibule.app import measured, supervised
 from vestibule.app.data import open_journal, started, wall_clock, writer
 from vestibule.app.identities import provider_of
 from vestibule.bus import Handler
@@ -61,9 +61,10 @@ from vestibule.policy.document import Policy
 from vestibule.policy.engine import Engine
 from vestibule.server import sockets
 from vestibule.settings import Settings, read_policy
+from vestibule.stores import restore
 from vestibule.stores.approvals import ApprovalStore
 from vestibule.stores.data_keys import open_data_keys
-from vestibule.stores.database import open_database
+from vestibule.stores.database import STATE, open_database, refuse_newer
 from vestibule.stores.index import SessionIndex
 from vestibule.stores.log import LogStore
 from vestibule.stores.logins import LoginStore
@@ -113,19 +114,23 @@ class ControlProcess:
             listening = stack.enter_context(self._listen())
             await self._open_doors(stack, listening)
             log.info("serving", postgres=str(self._settings.listeners.postgres.address), url=self._settings.public_url)
+            supervised.tell(supervised.READY)
             await self._stop.wait()
             self._readiness.stop()
             log.info("stopping")
+            supervised.tell(supervised.STOPPING)
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 
     async def _open_evidence(self, stack: AsyncExitStack) -> None:
         settings = self._settings
+        refuse_newer(settings.data)
+        self._restored = restore.restored(settings.data)
         for folder in (settings.data, *(settings.data / name for name in ("journal", "keys", "spool"))):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._journal = open_journal(settings, CONTROL, asyncio.get_running_loop().call_soon_threadsafe)
         stack.push_async_callback(asyncio.to_thread, self._journal.close)
-        self._engine = await open_database(settings.data / "state.sqlite")
+        self._engine = await open_database(settings.data / STATE)
         stack.push_async_callback(self._engine.dispose)
         self._index = SessionIndex(self._engine)
         self._objects = Directory(settings.data / "objects")
@@ -142,6 +147,12 @@ class ControlProcess:
             found["previous"] = {"epoch": previous.epoch, "n": previous.n, "leaf": previous.leaf.hex()}
         members = {**started(self._settings), **found, "recovered": recovered.members()}
         await journal.commit(Record(Kind.NODE_STARTED, members))
+        if self._restored is not None:
+            since, detail = self._restored
+            fault: dict[str, Json] = {"fault": "rolled_back", "phase": "ended", "since": since, "detail": detail}
+            await journal.commit(Record(Kind.AUDIT_FAULT, fault))
+            log.warning("restored", since=since, detail=detail)
+            restore.forget(self._settings.data)
 
     async def _open_log(self, stack: AsyncExitStack) -> None:
         data = self._settings.data
