@@ -12,6 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -30,7 +31,6 @@ _UNSUPPORTED: Final = "this version cannot use it, so it is refused rather than 
 
 #: Keys of coming versions, and keys that belong elsewhere.
 LATER: Final[Mapping[str, str]] = {
-    "trusted_proxies": f"trusted_proxies belongs to a coming version: {_UNSUPPORTED}",
     "stores": f"stores belongs to a coming version: {_UNSUPPORTED}",
     "targets": "targets belong in the policy (policy.yaml)",
     "access": "access belongs in the policy (policy.yaml)",
@@ -115,6 +115,16 @@ def _https(text: str) -> str:
     return text.rstrip("/")
 
 
+def _network(value: object) -> IPv4Network | IPv6Network:
+    try:
+        network = ip_network(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError(f"{show(value)} is no network; write an address or a network like 10.0.0.0/24") from None
+    if network.prefixlen == 0:
+        raise ValueError(f"{value} lets everybody say who they are; write the addresses of your balancers")
+    return network
+
+
 _ORIGIN: Final = re.compile(r"[A-Za-z0-9._:-]+(/[A-Za-z0-9._-]+)*")
 
 
@@ -128,6 +138,7 @@ PlainPath = Annotated[Path, BeforeValidator(_path)]
 ReadableFile = Annotated[Path, AfterValidator(_file), BeforeValidator(_path)]
 PrivateFile = Annotated[Path, AfterValidator(_file), AfterValidator(_private), BeforeValidator(_path)]
 Folder = Annotated[Path, AfterValidator(_folder), BeforeValidator(_path)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Secret = Annotated[str, BeforeValidator(reference), AfterValidator(_secret)]
 
 _KIB: Final = 1024
@@ -226,6 +237,7 @@ class Settings(Strict):
     log: Log = Field(default=Log(), examples=["{origin: vestibule.example/log}"])
     recording: Recording = Field(default=Recording(), examples=["{spool_max: 20GiB}"])
     limits: Limits = Field(default=Limits(), examples=["{sessions: 1000}"])
+    trusted_proxies: list[Network] = Field(default=[], examples=['["10.0.0.0/24"]'])
 
     _path: Path = PrivateAttr(default=Path())
     _digest: str = PrivateAttr(default="")
