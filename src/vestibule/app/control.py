@@ -57,6 +57,7 @@ from vestibule.policy.document import Policy
 from vestibule.policy.document import Provider as PolicyProvider
 from vestibule.policy.engine import Engine
 from vestibule.server import sockets
+from vestibule.server.tls import ServerTls
 from vestibule.settings import Settings, read_policy
 from vestibule.stores.approvals import ApprovalStore
 from vestibule.stores.data_keys import open_data_keys
@@ -261,9 +262,9 @@ class ControlProcess:
         stack.push_async_callback(self._end_approvals)
         stack.push_async_callback(self._workers.stop, DRAIN)
         await self._workers.start(self._settings.workers)
-        web = Web(
-            self._application(), self._settings.listeners.control.certificate, self._settings.listeners.control.key
-        )
+        shown = self._settings.listeners.control
+        tls = ServerTls(shown.certificate, shown.key)
+        web = Web(self._application(), shown.certificate, shown.key, lambda: tls.context(""))
         await web.start(control)
         stack.push_async_callback(web.stop)
         stack.callback(self._end_tasks)
@@ -275,6 +276,7 @@ class ControlProcess:
             self._beat(),
             self._sweep(),
             self._approvals.run(),
+            tls.watch(),
         ):
             self._spawn(work)
 

@@ -170,7 +170,8 @@ class Worker:
         try:
             await self._start(listening, bus)
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(work) for work in (self._beat(), self._look_after(), self._watch_bus())]
+                recurring = (self._beat(), self._look_after(), self._watch_bus(), self._tls.watch())
+                tasks = [group.create_task(work) for work in recurring]
                 await self._ended.wait()
                 for task in tasks:
                     task.cancel()
@@ -207,7 +208,7 @@ class Worker:
         await self._hello()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._signalled, number)
-        tls = ServerTls(self._settings.certificate, self._settings.key)
+        self._tls = tls = ServerTls(self._settings.certificate, self._settings.key)
         for sock in listening:
             listener = Listener(sock, self._wiring.accept, tls, self, self._clock, self._settings.listener)
             listener.start()
