@@ -237,6 +237,7 @@ class Settings(Strict):
     log: Log = Field(default=Log(), examples=["{origin: vestibule.example/log}"])
     recording: Recording = Field(default=Recording(), examples=["{spool_max: 20GiB}"])
     limits: Limits = Field(default=Limits(), examples=["{sessions: 1000}"])
+    drain: Annotated[float, _seconds(0, 86_400)] = 10.0
     trusted_proxies: list[Network] = Field(default=[], examples=['["10.0.0.0/24"]'])
 
     _path: Path = PrivateAttr(default=Path())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import suppress
 from ipaddress import ip_network
 
@@ -115,6 +116,26 @@ async def test_half_a_header_is_cut_off_in_time(little_authority: LittleAuthorit
         with suppress(ConnectionResetError):
             assert await end.rest() == b""
         assert house.desk.causes == [STARTUP_TIMEOUT]
+
+
+async def test_a_socket_that_another_process_has_shut_down_is_left_alone(little_authority: LittleAuthority) -> None:
+    async with open_house(little_authority) as house:
+        loop, looks = asyncio.get_running_loop(), 0
+        real = house.listener._accept_some
+
+        def counted() -> None:
+            nonlocal looks
+            looks += 1
+            real()
+
+        loop.remove_reader(house.listening)
+        loop.add_reader(house.listening, counted)
+        house.listening.shutdown(socket.SHUT_RDWR)
+        await eventually(lambda: looks)
+        await asyncio.sleep(0.05)
+        assert looks == 1
+        with pytest.raises(ConnectionRefusedError):
+            await house.connect()
 
 
 async def test_a_flood_through_a_proxy_costs_the_address_that_it_comes_from(little_authority: LittleAuthority) -> None:

@@ -75,8 +75,10 @@ log = structlog.get_logger(__name__)
 
 CONTROL: Final = "control"
 SWEEP_EVERY: Final = 5.0
-#: Seconds that sessions get to end when the gateway stops.
+#: Seconds that sessions get to end when the gateway stops without having drained.
 DRAIN: Final = 10.0
+#: Seconds that are left of a drain when somebody asks a second time.
+HURRY: Final = 3.0
 
 
 def run(settings: Settings) -> None:
@@ -94,13 +96,13 @@ class ControlProcess:
         self._settings = settings
         self._began = time.monotonic()
         self._vault = Vault()
-        self._stop = asyncio.Event()
+        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
 
     async def serve(self) -> None:
         """Start, serve, and stop when told to."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._signalled)
         async with AsyncExitStack() as stack:
             await self._open_evidence(stack)
             await self._open_identity(stack)
@@ -109,7 +111,27 @@ class ControlProcess:
             await self._open_doors(stack, listening)
             log.info("serving", postgres=str(self._settings.listeners.postgres.address), url=self._settings.public_url)
             await self._stop.wait()
+            await self._drain(listening[0])
             log.info("stopping")
+
+    def _signalled(self) -> None:
+        (self._hurry if self._stop.is_set() else self._stop).set()
+
+    async def _drain(self, listening: socket.socket) -> None:
+        """Let nobody in, and those who are in finish; the control plane serves meanwhile."""
+        seconds = self._settings.drain
+        log.info("draining", sessions=len(self._desk.live), seconds=seconds)
+        # For all processes that share it: from here on a new connection is refused, so a balancer takes another node.
+        with contextlib.suppress(OSError):
+            listening.shutdown(socket.SHUT_RDWR)
+        draining = asyncio.create_task(self._workers.drain(seconds))
+        hurry = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
+        if not draining.done():
+            log.info("draining_in_a_hurry", sessions=len(self._desk.live), seconds=HURRY)
+            await self._workers.drain(min(HURRY, seconds))
+        hurry.cancel()
+        await draining
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 
@@ -305,7 +327,7 @@ class ControlProcess:
                     lambda who: self._policy_engine.targets_of(who), self._settings.listeners.postgres.address.port
                 ),
                 self._approvals,
-                lambda: self._workers.are_ready,
+                lambda: self._workers.are_ready and not self._stop.is_set(),
                 wall_clock,
             )
         )
@@ -321,7 +343,7 @@ class ControlProcess:
         return [target.name for target in self._policy_engine.targets_of(identity)]
 
     def _may_open(self) -> bool:
-        return self._journal.admits_sessions and self._log.rolled_back is None
+        return self._journal.admits_sessions and self._log.rolled_back is None and not self._stop.is_set()
 
     async def _cancel(self, key: str) -> object:
         return await self._workers.tell("cancel", {"key": key})

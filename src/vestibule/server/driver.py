@@ -82,7 +82,7 @@ log = structlog.get_logger(__name__)
 DRAIN_SECONDS: Final = 5.0
 WATCH_SECONDS: Final = 1.0
 
-What = Literal["cancel", "kill", "revoke", "policy", "drain", "evidence"]
+What = Literal["cancel", "kill", "revoke", "policy", "finish", "drain", "evidence"]
 
 
 class _Stage(Enum):

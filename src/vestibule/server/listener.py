@@ -140,11 +140,14 @@ class Listener:
             self._welcome(sock)
 
     def _stumble(self, error: OSError) -> None:
-        # A client that left before it was accepted is its own affair; without descriptors the loop would spin.
+        # A client that left before it was accepted is its own affair; without descriptors, and on a socket that the
+        # control process has shut down, the loop would spin.
         if error.errno in _EXHAUSTED:
             log.error("accept_failed", error=error.strerror)
             self._loop.remove_reader(self._listening)
             self._pause = self._loop.call_later(_PAUSE, self.start)
+        elif error.errno == errno.EINVAL:
+            self._loop.remove_reader(self._listening)
 
     def _welcome(self, sock: socket.socket) -> None:
         sock.setblocking(False)

@@ -2,6 +2,7 @@
 
 1. It listens only after its start is durable in the journal and the control process has given it a policy.
 2. It ends with its parent: when the bus closes or SIGTERM comes, sessions are told to end, and its own end is recorded.
+   A drain lets each session come to rest first; a second one with less time hurries the first.
 3. Whoever cannot be asked refuses: no bus, no journal, too many sessions.
 """
 
@@ -51,7 +52,7 @@ from vestibule.wire.jsonrpc import Params
 log = structlog.get_logger(__name__)
 
 LOOK_AFTER_SECONDS: Final = 10.0
-#: How long sessions may take to end when nobody has said how long.
+#: How long sessions that were told to end may take to say so and close.
 FAREWELL_SECONDS: Final = 5.0
 #: Cancel requests of one address: a burst, and how many a second after that.
 CANCEL_BURST: Final = 50
@@ -157,6 +158,7 @@ class Worker:
         self._listeners: list[Listener] = []
         self._stop_cause: StopCause = "operator"
         self._is_draining = False
+        self._farewell_seconds = FAREWELL_SECONDS
         self._recorder: Recorder | None = None
         self._ended, self._empty = asyncio.Event(), asyncio.Event()
 
@@ -248,22 +250,28 @@ class Worker:
         self._is_draining = True
         for listener in self._listeners:
             listener.stop()
-        drivers = self._sessions.all()
-        if not drivers:
+        await self._orders.tell(self._sessions.all(), "finish")
+        if await self._are_gone_in(seconds):
             return
-        await self._orders.tell(drivers, "drain")
+        await self._orders.tell(self._sessions.all(), "drain")
+        if await self._are_gone_in(self._farewell_seconds):
+            return
+        for driver in self._sessions.all():
+            driver.end("the gateway is shutting down", "shutdown")
+            driver.abort()
+
+    async def _are_gone_in(self, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
                 while self._sessions.all():
                     self._empty.clear()
                     await self._empty.wait()
         except TimeoutError:
-            for driver in self._sessions.all():
-                driver.end("the gateway is shutting down", "shutdown")
-                driver.abort()
+            return False
+        return True
 
     async def _stop(self) -> None:
-        await self._drain(FAREWELL_SECONDS)
+        await self._drain(0.0)
         self._refusals.close()
         if self._recorder is not None:
             self._recorder.close()
