@@ -205,9 +205,14 @@ class Recording(Strict):
 
 
 class Limits(Strict):
-    """Bounds of one data process."""
+    """Bounds of one data process; those of a person, an address and a target hold over the whole node."""
 
     sessions: int = Field(default=1000, ge=1, le=1_000_000)
+    sessions_per_person: int | None = Field(default=None, ge=1, le=1_000_000, examples=["50"])
+    sessions_per_address: int | None = Field(default=None, ge=1, le=1_000_000, examples=["500"])
+    sessions_per_target: dict[Slug, Annotated[int, Field(ge=1, le=1_000_000)]] = Field(
+        default={}, examples=["{core-banking: 80}"]
+    )
     pending: int = Field(default=2000, ge=1, le=1_000_000)
     pending_per_address: int = Field(default=500, ge=1, le=1_000_000)
     startup_timeout: Annotated[float, _seconds(1, 300)] = 10.0

@@ -231,6 +231,7 @@ async def test_a_session_is_proven_listed_and_struck_off(little_authority: Littl
         assert proof == {
             "token": "vst_x",
             "attempted": "dev1+core",
+            "wanted": "",
             "ip": "127.0.0.1",
             "port": end.sock.getsockname()[1],
             "session": str(facts.session),

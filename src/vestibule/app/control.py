@@ -36,6 +36,7 @@ from vestibule.control.https import Web
 from vestibule.control.integrator import Integrator
 from vestibule.control.integrator import Settings as LogSettings
 from vestibule.control.leftovers import Leftovers
+from vestibule.control.places import PlaceLimits, Places
 from vestibule.control.policy import PolicyKeeper
 from vestibule.control.recovery import Recovered, Recovery
 from vestibule.control.replaying import Replayer
@@ -272,7 +273,7 @@ class ControlProcess:
     async def _open_doors(self, stack: AsyncExitStack, listening: tuple[socket.socket, socket.socket]) -> None:
         data, control = listening
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._desk = Desk(self._prover, self._keys, self._policy_json, self._may_open, self._cancel)
+        self._desk = Desk(self._prover, self._keys, self._policy_json, self._may_open, self._cancel, self._places())
         self._approval_desk = ApprovalDesk(
             self._approvals,
             self._approval_store,
@@ -301,6 +302,19 @@ class ControlProcess:
             tls.watch(),
         ):
             self._spawn(work)
+
+    def _places(self) -> Places:
+        limits = self._settings.limits
+        bounds = PlaceLimits(limits.sessions_per_person, limits.sessions_per_address, limits.sessions_per_target)
+        return Places(bounds, self._lead)
+
+    def _lead(self, identity: Identity, attempted: str, wanted: str) -> str:
+        """Name the target that a log-in leads to, as the data process will find it."""
+        found = self._policy_engine.target(identity, wanted)
+        if found is None and "+" not in attempted:
+            granted = self._policy_engine.targets_of(identity)
+            found = granted[0] if len(granted) == 1 else None
+        return "" if found is None else found.name
 
     def _handlers(self, worker: int) -> Mapping[str, Handler]:
         return {**self._desk.handlers(worker), **self._approval_desk.handlers(worker)}

@@ -383,9 +383,12 @@ class Worker:
     def closed(self, driver: Driver, reason: str) -> None:
         """Forget a conversation."""
         self.admitted(driver)
-        self._admitted.discard(driver.conversation.session)
-        if self._sessions.remove(driver):
-            self._tell_control("session_closed", {"session": str(driver.conversation.session), "reason": reason})
+        session = driver.conversation.session
+        # One that never became a session holds a place at the control process all the same, from its proof on.
+        had_place = session in self._admitted
+        self._admitted.discard(session)
+        if self._sessions.remove(driver) or had_place:
+            self._tell_control("session_closed", {"session": str(session), "reason": reason})
         self._empty.set()
 
     async def prove(self, proof: Prove, conversation: Conversation) -> Admission | Refusal:
@@ -398,6 +401,9 @@ class Worker:
         answer = await self._asked(proof, conversation)
         if isinstance(answer, Refusal):
             self._admitted.discard(conversation.session)
+            if answer is Refusal.UNAVAILABLE:
+                # Whatever the control process answers later, nobody waits for it.
+                self._tell_control("session_closed", {"session": str(conversation.session), "reason": "refused"})
         return answer
 
     @property
@@ -413,6 +419,7 @@ class Worker:
         params: Params = {
             "token": token,
             "attempted": proof.attempted,
+            "wanted": proof.wanted,
             "ip": conversation.client.ip,
             "port": conversation.client.port,
             "session": str(conversation.session),
