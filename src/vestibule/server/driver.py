@@ -113,6 +113,7 @@ class Driver:
         self._alarm = Alarm(services.clock, lambda: self._deliver(Woken()))
         self._drain: asyncio.TimerHandle | None = None
         self._link: Link | None = None
+        self._is_session = False
         self._reason = ""
         self._recorded = Recorded(conversation.session, services, self._ledger, self, self._closed)
         #: Who was proven, and where the conversation leads, once that is known.
@@ -280,6 +281,7 @@ class Driver:
             case Cancel(data=data, permit=permit):
                 self._once_durable(permit.record, partial(self._cancel, data))
             case Opened(cancel_key=key):
+                self._is_session = True
                 self._services.desk.opened(self, key)
             case Seek() | Spend():
                 self._spawn(self._approve(effect))
@@ -453,6 +455,8 @@ class Driver:
 
     def _report_fault(self, fault: str) -> None:
         target = "" if self.target is None else self.target.name
+        if self._link is not None and not self._is_session:
+            self._services.dialer.avoid(self._link.address)
         log.warning("target_failed", session=str(self.conversation.session), target=target, cause=fault)
 
     def _record_end(self, cause: str) -> None:
