@@ -9,7 +9,7 @@ From a data process to the control process:
 
     hello           {worker, pid}                                     -> {policy: {...}} as for `policy` below
     ready           {worker}               it listens now             notification
-    prove           {token, attempted, ip, port, session}             -> wire.identity.answer_to_json(...)
+    prove           {token, attempted, wanted, ip, port, session}            -> wire.identity.answer_to_json(...)
     session_opened  {session, login, iss, sub, name, target, ip, port, started_at}     notification
     session_closed  {session, reason}                                                  notification
     cancel          {key}                  a cancel request for another worker         notification

@@ -13,6 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -32,7 +33,6 @@ _UNSUPPORTED: Final = "this version cannot use it, so it is refused rather than 
 
 #: Keys of coming versions, and keys that belong elsewhere.
 LATER: Final[Mapping[str, str]] = {
-    "trusted_proxies": f"trusted_proxies belongs to a coming version: {_UNSUPPORTED}",
     "stores": f"stores belongs to a coming version: {_UNSUPPORTED}",
     "targets": "targets belong in the policy (policy.yaml)",
     "access": "access belongs in the policy (policy.yaml)",
@@ -117,6 +117,16 @@ def _https(text: str) -> str:
     return text.rstrip("/")
 
 
+def _network(value: object) -> IPv4Network | IPv6Network:
+    try:
+        network = ip_network(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError(f"{show(value)} is no network; write an address or a network like 10.0.0.0/24") from None
+    if network.prefixlen == 0:
+        raise ValueError(f"{value} lets everybody say who they are; write the addresses of your balancers")
+    return network
+
+
 _ORIGIN: Final = re.compile(r"[A-Za-z0-9._:-]+(/[A-Za-z0-9._-]+)*")
 
 
@@ -137,6 +147,7 @@ PlainPath = Annotated[Path, BeforeValidator(_path)]
 ReadableFile = Annotated[Path, AfterValidator(_file), BeforeValidator(_path)]
 PrivateFile = Annotated[Path, AfterValidator(_file), AfterValidator(_private), BeforeValidator(_path)]
 Folder = Annotated[Path, AfterValidator(_folder), BeforeValidator(_path)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Secret = Annotated[str, BeforeValidator(reference), AfterValidator(_secret)]
 
 _KIB: Final = 1024
@@ -220,9 +231,14 @@ class Recording(Strict):
 
 
 class Limits(Strict):
-    """Bounds of one data process."""
+    """Bounds of one data process; those of a person, an address and a target hold over the whole node."""
 
     sessions: int = Field(default=1000, ge=1, le=1_000_000)
+    sessions_per_person: int | None = Field(default=None, ge=1, le=1_000_000, examples=["50"])
+    sessions_per_address: int | None = Field(default=None, ge=1, le=1_000_000, examples=["500"])
+    sessions_per_target: dict[Slug, Annotated[int, Field(ge=1, le=1_000_000)]] = Field(
+        default={}, examples=["{core-banking: 80}"]
+    )
     pending: int = Field(default=2000, ge=1, le=1_000_000)
     pending_per_address: int = Field(default=500, ge=1, le=1_000_000)
     startup_timeout: Annotated[float, _seconds(1, 300)] = 10.0
@@ -253,6 +269,8 @@ class Settings(Strict):
     log: Log = Field(default=Log(), examples=["{origin: vestibule.example/log}"])
     recording: Recording = Field(default=Recording(), examples=["{spool_max: 20GiB}"])
     limits: Limits = Field(default=Limits(), examples=["{sessions: 1000}"])
+    drain: Annotated[float, _seconds(0, 86_400)] = 10.0
+    trusted_proxies: list[Network] = Field(default=[], examples=['["10.0.0.0/24"]'])
 
     _path: Path = PrivateAttr(default=Path())
     _digest: str = PrivateAttr(default="")

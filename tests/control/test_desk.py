@@ -11,13 +11,21 @@ import pytest
 
 from tests.support.policies import identity
 from vestibule.control.desk import Desk
+from vestibule.control.places import PlaceLimits, Places
 from vestibule.model.event import Admission
 from vestibule.model.identity import Identity, Peer, Refusal
 from vestibule.model.login import StateUnavailable
 from vestibule.wire.identity import answer_from_json
 
 SESSION = UUID(int=5)
-ASKED = {"token": "vst_x", "attempted": "alice", "ip": "192.0.2.1", "port": 5000, "session": str(SESSION)}
+ASKED = {
+    "token": "vst_x",
+    "attempted": "alice",
+    "wanted": "core",
+    "ip": "192.0.2.1",
+    "port": 5000,
+    "session": str(SESSION),
+}
 OPENED = {
     "session": str(SESSION),
     "login": str(UUID(int=1)),
@@ -139,3 +147,59 @@ def test_the_end_of_a_session_is_told() -> None:
     call(made, "session_opened", OPENED)
     call(made, "session_closed", {"session": str(SESSION), "reason": "client_closed"})
     assert ended == [SESSION]
+
+
+def limited(**limits: Any) -> Desk:
+    world = Identities(identity("engineering"))
+    places = Places(PlaceLimits(**limits), lambda _identity, _attempted, wanted: wanted)
+    return Desk(world, world, dict, lambda: True, world.cancel, places)
+
+
+def prove(made: Desk, number: int, worker: int = 0, **more: str) -> Admission | Refusal:
+    asked = {**ASKED, "session": str(UUID(int=number)), **more}
+    return answer_from_json(call(made, "prove", asked, worker))
+
+
+@pytest.mark.parametrize(
+    ("limits", "refusal"),
+    [
+        ({"per_person": 2}, Refusal.PERSON_FULL),
+        ({"per_address": 2}, Refusal.ADDRESS_FULL),
+        ({"per_target": {"core": 2}}, Refusal.TARGET_FULL),
+    ],
+)
+def test_a_limit_counts_over_all_data_processes_from_the_proof_to_the_end(limits: Any, refusal: Refusal) -> None:
+    made = limited(**limits)
+    assert isinstance(prove(made, 1, worker=0), Admission)
+    assert isinstance(prove(made, 2, worker=1), Admission)
+    assert prove(made, 3, worker=1) is refusal
+    call(made, "session_closed", {"session": str(UUID(int=1)), "reason": "dial failed"})
+    assert isinstance(prove(made, 4), Admission)
+    assert prove(made, 5) is refusal
+    made.forget(1)
+    assert isinstance(prove(made, 6), Admission)
+
+
+def test_a_proof_that_fails_holds_no_place() -> None:
+    made = limited(per_person=1)
+    made._proofs = Identities(Refusal.UNKNOWN)
+    assert prove(made, 1) is Refusal.UNKNOWN
+    made._proofs = Identities(identity("engineering"))
+    made._keys = Identities(identity("engineering"), fails=True)
+    assert prove(made, 2) is Refusal.UNAVAILABLE
+    made._keys = Identities(identity("engineering"))
+    assert isinstance(prove(made, 3), Admission)
+
+
+def test_a_conversation_that_ends_while_its_proof_is_looked_up_holds_no_place() -> None:
+    made = limited(per_person=1)
+
+    class Slow(Identities):
+        async def prove(self, token: bytes, attempted: str, client: Peer) -> Identity | Refusal:
+            await made.handlers(0)["session_closed"]({"session": str(SESSION), "reason": "left"})
+            return self.answer
+
+    made._proofs = Slow(identity("engineering"))
+    assert answer_from_json(call(made, "prove", ASKED)) is Refusal.UNAVAILABLE
+    made._proofs = Identities(identity("engineering"))
+    assert isinstance(prove(made, 7), Admission)

@@ -11,7 +11,9 @@ import pytest
 from fastapi import FastAPI
 
 from tests.support.hostile_issuer import self_signed
+from tests.support.little_authority import LittleAuthority
 from vestibule.control.https import Web
+from vestibule.server.tls import ServerTls
 
 
 async def _answer(port: int, context: ssl.SSLContext | None) -> bytes:
@@ -66,6 +68,37 @@ def test_requests_are_answered_over_tls_and_without_a_name_of_the_program(pem: P
 
 def test_plain_http_is_not_answered(pem: Path) -> None:
     assert b"here" not in serve(pem, None)
+
+
+@pytest.mark.parametrize("name", ["localhost", ""])
+def test_each_handshake_shows_the_certificate_that_is_current_then(pem: Path, tmp_path: Path, name: str) -> None:
+    leaf = LittleAuthority(tmp_path).issue()
+    shown = [ServerTls(pem, pem), ServerTls(leaf.certificate, leaf.key)]
+    current = 0
+    trusting_nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting_nobody.check_hostname, trusting_nobody.verify_mode = False, ssl.CERT_NONE
+
+    async def certificate(port: int) -> bytes:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting_nobody, server_hostname=name)
+        found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return found
+
+    async def run() -> list[bytes]:
+        nonlocal current
+        web = Web(application(), pem, pem, lambda: shown[current].context(""))
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            await web.start(listening)
+            port = listening.getsockname()[1]
+            first = await certificate(port)
+            current = 1
+            found = [first, await certificate(port)]
+            await web.stop()
+            return found
+
+    before, after = asyncio.run(run())
+    assert before != leaf.der
+    assert after == leaf.der
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")

@@ -10,8 +10,8 @@ class Door:
         self.admission = Admission(total, per_source)
         self.evicted: list[str] = []
 
-    def enter(self, ip: str, name: str) -> Slot:
-        return self.admission.enter(ip, lambda: self.evicted.append(name))
+    def enter(self, ip: str, name: str, is_proxy: bool = False) -> Slot:
+        return self.admission.enter(ip, lambda: self.evicted.append(name), is_proxy)
 
 
 def test_a_full_address_loses_its_own_oldest_and_never_turns_the_newcomer_away() -> None:
@@ -30,6 +30,33 @@ def test_a_full_house_costs_the_address_that_holds_most() -> None:
         door.enter("192.0.2.1", name)
     door.enter("192.0.2.5", "newcomer")
     assert door.evicted == ["a"]
+
+
+def test_the_last_places_are_for_sources_that_have_none() -> None:
+    door = Door(total=10, per_source=10)
+    for number in range(8):
+        door.enter(f"192.0.2.{number}", f"source {number}")
+    door.enter("192.0.2.7", "a second time")
+    assert door.evicted == ["source 7"]
+    door.enter("192.0.2.8", "new")
+    door.enter("192.0.2.9", "new")
+    assert len(door.admission) == 10
+    assert door.evicted == ["source 7"]
+
+
+def test_a_proxy_counts_with_the_whole_house_only_and_its_client_from_when_it_is_named() -> None:
+    door = Door(total=10, per_source=2)
+    slots = [door.enter("192.0.2.1", f"behind the proxy {number}", is_proxy=True) for number in range(9)]
+    assert door.evicted == []
+    for slot in slots[:3]:
+        slot.move("198.51.100.7")
+    assert door.evicted == ["behind the proxy 0"]
+    slots[0].move("203.0.113.9")
+    slots[0].release()
+    assert len(door.admission) == 8
+    for slot in slots:
+        slot.release()
+    assert len(door.admission) == 0
 
 
 def test_who_has_left_is_not_evicted() -> None:

@@ -131,7 +131,7 @@ async def test_a_verified_target_is_handed_over_with_its_facts(
     async with serving(secure(leaf, direct)) as server:
         link = await dial(server, pinned(little_authority, direct=direct), host)
         assert await echoed(link, b"hello") == b"hello"
-        assert (link.host, link.peer.ip, link.peer.port) == (host, "127.0.0.1", server.address[1])
+        assert (link.address.host, link.peer.ip, link.peer.port) == (host, "127.0.0.1", server.address[1])
         assert link.local_port == link.transport.get_extra_info("sockname")[1]
         assert link.tls is not None
         assert link.tls.version == "TLSv1.3"

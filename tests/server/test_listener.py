@@ -97,7 +97,7 @@ class House:
 
 @asynccontextmanager
 async def open_house(
-    authority: LittleAuthority, steps: Callable[[], Opening] = accept, **limits: float
+    authority: LittleAuthority, steps: Callable[[], Opening] = accept, **limits: object
 ) -> AsyncIterator[House]:
     house = House(authority, steps, ListenerLimits(**limits))  # type: ignore[arg-type] # seconds and counts
     house.listener.start()

@@ -5,6 +5,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+import structlog
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
@@ -85,6 +86,23 @@ def test_a_changed_authority_file_is_read_anew(little_authority: LittleAuthority
     assert target_context(tls, "") is first
     file.write_bytes(LittleAuthority(tmp_path, "other").ca.read_bytes())
     os.utime(file, ns=(1, 1))
+    assert target_context(tls, "").get_ca_certs() != first.get_ca_certs()
+
+
+def test_an_authority_file_that_breaks_leaves_the_authority_that_was_in_use(
+    little_authority: LittleAuthority, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_bytes(little_authority.ca.read_bytes())
+    tls = TargetTls(ca=str(file))
+    first = target_context(tls, "")
+    with structlog.testing.capture_logs() as logs:
+        file.write_bytes(b"half")
+        assert target_context(tls, "") is first
+        file.unlink()
+        assert target_context(tls, "") is first
+    assert [entry["event"] for entry in logs] == ["target_ca_not_reloaded"] * 2
+    file.write_bytes(LittleAuthority(tmp_path, "other").ca.read_bytes())
     assert target_context(tls, "").get_ca_certs() != first.get_ca_certs()
 
 

@@ -231,6 +231,7 @@ async def test_a_session_is_proven_listed_and_struck_off(little_authority: Littl
         assert proof == {
             "token": "vst_x",
             "attempted": "dev1+core",
+            "wanted": "",
             "ip": "127.0.0.1",
             "port": end.sock.getsockname()[1],
             "session": str(facts.session),
@@ -367,7 +368,7 @@ async def test_a_drain_ends_all_sessions_accepts_nobody_and_is_recorded(little_a
     async with gateway(little_authority) as made:
         end = await made.session()
         draining = asyncio.create_task(made.control.call("drain", {"deadline": 5}))
-        assert await end.rest() == b"ended: drain "
+        assert await end.rest() == b"ended: finish "
         end.leave()
         made.far.leave()
         assert await draining == {}
@@ -389,17 +390,38 @@ async def test_a_session_that_does_not_end_in_time_is_cut_off_and_recorded(
     monkeypatch.setattr(WorkerRelay, "handle", CopyingRelay.handle)
     async with gateway(little_authority) as made:
         end = await made.session()
+        made.worker._farewell_seconds = 0.1
         assert await made.control.call("drain", {"deadline": 0.1}) == {}
         assert await end.rest() == b""
         closed = made.recorded(Kind.SESSION_CLOSED)
         assert [record.members["cause"] for record in closed] == ["shutdown"]
 
 
+async def test_a_session_that_does_not_come_to_rest_is_told_to_end_at_the_deadline_or_when_somebody_hurries(
+    little_authority: LittleAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = WorkerRelay.handle
+
+    def busy(relay: WorkerRelay, event: Event, now: Instant) -> Sequence[Effect]:
+        return () if event == Told("finish") else usual(relay, event, now)
+
+    monkeypatch.setattr(WorkerRelay, "handle", busy)
+    async with gateway(little_authority) as made:
+        end = await made.session()
+        long = asyncio.create_task(made.control.call("drain", {"deadline": 3600}, 3600))
+        assert await end.nothing(0.2)
+        short = asyncio.create_task(made.control.call("drain", {"deadline": 0.1}))
+        assert await end.rest() == b"ended: drain "
+        end.leave()
+        made.far.leave()
+        assert await long == await short == {}
+
+
 async def test_a_process_whose_control_process_has_gone_ends_itself(little_authority: LittleAuthority) -> None:
     async with gateway(little_authority) as made:
         end = await made.session()
         made.control.close()
-        assert await end.rest() == b"ended: drain "
+        assert await end.rest() == b"ended: finish "
         end.leave()
         made.far.leave()
         assert made.running is not None

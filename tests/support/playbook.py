@@ -220,7 +220,7 @@ class Playbook:
         """Let a side close its connection."""
         self.deliver(Ended(side))
 
-    def tell(self, what: Literal["cancel", "kill", "revoke", "policy", "drain", "evidence"]) -> None:
+    def tell(self, what: Literal["cancel", "kill", "revoke", "policy", "finish", "drain", "evidence"]) -> None:
         """Tell the relay something from outside."""
         self.deliver(Told(what))
 

@@ -40,6 +40,7 @@ from vestibule.control.integrator import Integrator
 from vestibule.control.integrator import Settings as LogSettings
 from vestibule.control.leftovers import Leftovers
 from vestibule.control.measuring import Measuring, Noticing
+from vestibule.control.places import PlaceLimits, Places
 from vestibule.control.policy import PolicyKeeper
 from vestibule.control.recovery import Recovered, Recovery
 from vestibule.control.replaying import Replayer
@@ -60,6 +61,7 @@ from vestibule.model.record import Json, Kind, Record, Written
 from vestibule.policy.document import Policy
 from vestibule.policy.engine import Engine
 from vestibule.server import sockets
+from vestibule.server.tls import ServerTls
 from vestibule.settings import Settings, read_policy
 from vestibule.stores import restore
 from vestibule.stores.approvals import ApprovalStore
@@ -79,8 +81,10 @@ log = structlog.get_logger(__name__)
 
 CONTROL: Final = "control"
 SWEEP_EVERY: Final = 5.0
-#: Seconds that sessions get to end when the gateway stops.
+#: Seconds that sessions get to end when the gateway stops without having drained.
 DRAIN: Final = 10.0
+#: Seconds that are left of a drain when somebody asks a second time.
+HURRY: Final = 3.0
 
 
 def run(settings: Settings) -> None:
@@ -100,13 +104,13 @@ class ControlProcess:
         self._began = time.monotonic()
         self._vault = Vault()
         self._measuring = Measuring(lambda: self._workers.ask("metrics", {}), lambda: self._sources.snapshot())
-        self._stop = asyncio.Event()
+        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
 
     async def serve(self) -> None:
         """Start, serve, and stop when told to."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._signalled)
         async with AsyncExitStack() as stack:
             await self._open_evidence(stack)
             await self._open_identity(stack)
@@ -117,8 +121,28 @@ class ControlProcess:
             supervised.tell(supervised.READY)
             await self._stop.wait()
             self._readiness.stop()
+            await self._drain(listening[0])
             log.info("stopping")
             supervised.tell(supervised.STOPPING)
+
+    def _signalled(self) -> None:
+        (self._hurry if self._stop.is_set() else self._stop).set()
+
+    async def _drain(self, listening: socket.socket) -> None:
+        """Let nobody in, and those who are in finish; the control plane serves meanwhile."""
+        seconds = self._settings.drain
+        log.info("draining", sessions=len(self._desk.live), seconds=seconds)
+        # For all processes that share it: from here on a new connection is refused, so a balancer takes another node.
+        with contextlib.suppress(OSError):
+            listening.shutdown(socket.SHUT_RDWR)
+        draining = asyncio.create_task(self._workers.drain(seconds))
+        hurry = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
+        if not draining.done():
+            log.info("draining_in_a_hurry", sessions=len(self._desk.live), seconds=HURRY)
+            await self._workers.drain(min(HURRY, seconds))
+        hurry.cancel()
+        await draining
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 
@@ -252,7 +276,7 @@ class ControlProcess:
     async def _open_doors(self, stack: AsyncExitStack, listening: tuple[socket.socket, socket.socket]) -> None:
         data, control = listening
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._desk = Desk(self._prover, self._keys, self._policy_json, self._may_open, self._cancel)
+        self._desk = Desk(self._prover, self._keys, self._policy_json, self._may_open, self._cancel, self._places())
         self._approval_desk = ApprovalDesk(
             self._approvals,
             self._approval_store,
@@ -272,9 +296,9 @@ class ControlProcess:
         stack.push_async_callback(self._end_approvals)
         stack.push_async_callback(self._workers.stop, DRAIN)
         await self._workers.start(self._settings.workers)
-        web = Web(
-            self._application(), self._settings.listeners.control.certificate, self._settings.listeners.control.key
-        )
+        shown = self._settings.listeners.control
+        tls = ServerTls(shown.certificate, shown.key)
+        web = Web(self._application(), shown.certificate, shown.key, lambda: tls.context(""))
         await web.start(control)
         stack.push_async_callback(web.stop)
         await self._open_metrics(stack)
@@ -288,6 +312,7 @@ class ControlProcess:
             self._sweep(),
             self._approvals.run(),
             self._measuring.run(),
+            tls.watch(),
         ):
             self._spawn(work)
 
@@ -310,6 +335,19 @@ class ControlProcess:
             web = measured.web(listeners.metrics, self._measuring)
             await web.start(listening)
             stack.push_async_callback(web.stop)
+
+    def _places(self) -> Places:
+        limits = self._settings.limits
+        bounds = PlaceLimits(limits.sessions_per_person, limits.sessions_per_address, limits.sessions_per_target)
+        return Places(bounds, self._lead)
+
+    def _lead(self, identity: Identity, attempted: str, wanted: str) -> str:
+        """Name the target that a log-in leads to, as the data process will find it."""
+        found = self._policy_engine.target(identity, wanted)
+        if found is None and "+" not in attempted:
+            granted = self._policy_engine.targets_of(identity)
+            found = granted[0] if len(granted) == 1 else None
+        return "" if found is None else found.name
 
     def _handlers(self, worker: int) -> Mapping[str, Handler]:
         return {**self._desk.handlers(worker), **self._approval_desk.handlers(worker)}
@@ -352,7 +390,7 @@ class ControlProcess:
         return [target.name for target in self._policy_engine.targets_of(identity)]
 
     def _may_open(self) -> bool:
-        return self._journal.admits_sessions and self._log.rolled_back is None
+        return self._journal.admits_sessions and self._log.rolled_back is None and not self._stop.is_set()
 
     async def _cancel(self, key: str) -> object:
         return await self._workers.tell("cancel", {"key": key})

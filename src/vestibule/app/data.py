@@ -157,7 +157,12 @@ def main(arguments: Sequence[str]) -> None:
             key=listener.key,
             started=started(settings),
             sessions=limits.sessions,
-            listener=ListenerLimits(limits.startup_timeout, limits.pending, limits.pending_per_address),
+            listener=ListenerLimits(
+                limits.startup_timeout,
+                limits.pending,
+                limits.pending_per_address,
+                tuple(settings.trusted_proxies),
+            ),
             dial_seconds=limits.dial_timeout,
             commit_seconds=settings.journal.commit_timeout + GRACE_SECONDS,
         ),

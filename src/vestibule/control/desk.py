@@ -1,7 +1,8 @@
 """What data processes ask of the control process, and the list of sessions that are open.
 
 1. A proof is answered with the identity and a fresh data key; without a key that is kept there is no session.
-2. Whatever cannot be answered is a refusal: no state database, no journal, no key.
+2. A limit that is reached refuses as well (`places`).
+3. Whatever cannot be answered is a refusal: no state database, no journal, no key.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from uuid import UUID
 import structlog
 
 from vestibule.bus import Handler
+from vestibule.control.places import Places
 from vestibule.model.event import Admission
 from vestibule.model.identity import Identity, Peer, Refusal
 from vestibule.model.login import StateUnavailable
@@ -64,10 +66,12 @@ class Desk:
         policy: Callable[[], Json],
         may_open: Callable[[], bool],
         cancel: Callable[[str], Awaitable[object]],
+        places: Places | None = None,
     ) -> None:
         """Answer from `proofs` and `keys`; `policy` is what data processes decide by, `may_open` the journal's word."""
         self._proofs, self._keys, self._policy = proofs, keys, policy
         self._may_open, self._cancel = may_open, cancel
+        self._places = Places() if places is None else places
         self._live: dict[UUID, Live] = {}
         self._on_closed: list[Callable[[UUID], Awaitable[None]]] = []
 
@@ -79,7 +83,7 @@ class Desk:
         """Serve one data process."""
         return {
             "hello": lambda _: {"policy": self._policy()},
-            "prove": self._prove,
+            "prove": lambda params: self._prove(worker, params),
             "session_opened": lambda params: self._opened(worker, params),
             "session_closed": self._closed,
             "cancel": self._pass_cancel,
@@ -96,21 +100,34 @@ class Desk:
 
     def forget(self, worker: int) -> None:
         """Forget the sessions of a data process that has died."""
+        self._places.forget(worker)
         self._live = {key: live for key, live in self._live.items() if live.worker != worker}
 
-    async def _prove(self, params: Params) -> Json:
-        client = Peer(_text(params, "ip"), _number(params, "port"))
-        answer = await self._proofs.prove(_text(params, "token").encode(), _text(params, "attempted"), client)
+    async def _prove(self, worker: int, params: Params) -> Json:
+        session = UUID(_text(params, "session"))
+        self._places.begin(session, worker)
+        answer = await self._answer(session, params)
         if isinstance(answer, Refusal):
-            return answer_to_json(answer)
+            self._places.leave(session)
+        return answer_to_json(answer)
+
+    async def _answer(self, session: UUID, params: Params) -> Admission | Refusal:
+        client = Peer(_text(params, "ip"), _number(params, "port"))
+        attempted = _text(params, "attempted")
+        answer = await self._proofs.prove(_text(params, "token").encode(), attempted, client)
+        if isinstance(answer, Refusal):
+            return answer
         if not self._may_open():
-            return answer_to_json(Refusal.UNAVAILABLE)
+            return Refusal.UNAVAILABLE
+        full = self._places.take(session, answer, client.ip, attempted, _text(params, "wanted"))
+        if full is not None:
+            return full
         try:
             key_id, key = await self._keys.new_data_key("session")
         except StateUnavailable as error:
             log.error("no_data_key", error=str(error))
-            return answer_to_json(Refusal.UNAVAILABLE)
-        return answer_to_json(Admission(answer, str(key_id), key))
+            return Refusal.UNAVAILABLE
+        return Admission(answer, str(key_id), key)
 
     def _opened(self, worker: int, params: Params) -> Json:
         live = Live(
@@ -129,6 +146,7 @@ class Desk:
 
     async def _closed(self, params: Params) -> Json:
         session = UUID(_text(params, "session"))
+        self._places.leave(session)
         self._live.pop(session, None)
         for told in self._on_closed:
             await told(session)

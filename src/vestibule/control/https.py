@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +21,17 @@ BACKLOG: Final = 128
 class Web:
     """Serves one application until it is told to stop."""
 
-    def __init__(self, application: ASGIApp, certificate: Path | None, key: Path | None) -> None:
-        """Prepare; a certificate that cannot be used is an error here. Without one it serves in the clear."""
+    def __init__(
+        self,
+        application: ASGIApp,
+        certificate: Path | None,
+        key: Path | None,
+        current: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
+        """Prepare; a certificate that cannot be used is an error here, without one all is in the clear.
+
+        `current` gives the certificate that is shown later.
+        """
         config = uvicorn.Config(
             application,
             log_config=None,
@@ -45,6 +54,9 @@ class Web:
             context.minimum_version = ssl.TLSVersion.TLSv1_2
         elif certificate is not None:
             raise AssertionError("a certificate was given")
+        if context is not None and current is not None:
+            # Called in each handshake, whether the client names a server or not.
+            context.sni_callback = lambda handshake, _name, _context: _switch(handshake, current())
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
 
@@ -62,6 +74,10 @@ class Web:
         self._server.should_exit = True
         if self._task is not None:
             await self._task
+
+
+def _switch(handshake: ssl.SSLObject, context: ssl.SSLContext) -> None:
+    handshake.context = context
 
 
 class _Server(uvicorn.Server):

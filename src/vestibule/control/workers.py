@@ -115,12 +115,18 @@ class Workers:
             _kill(worker.process)
             return None
 
+    async def drain(self, deadline: float) -> None:
+        """Let every session come to rest and end within `deadline` seconds; called again, a shorter one holds."""
+        self._is_ending = True
+        await asyncio.gather(*(self._drain(worker, deadline) for worker in list(self._workers.values())))
+
+    async def _drain(self, worker: _Worker, deadline: float) -> None:
+        with contextlib.suppress(BusError):
+            await worker.peer.call("drain", {"deadline": deadline}, deadline + END_TIME)
+
     async def stop(self, deadline: float) -> None:
         """Let every data process end its sessions within `deadline` seconds, then end it."""
-        self._is_ending = True
-        for worker in self._workers.values():
-            with contextlib.suppress(BusError):
-                await worker.peer.call("drain", {"deadline": deadline}, deadline + 5.0)
+        await self.drain(deadline)
         for worker in list(self._workers.values()):
             await self._end(worker)
         for keeper in self._keepers.values():

@@ -61,11 +61,15 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Prove:
-    """Ask the identity port about a proof, shown for the user name `attempted`; answered by `Proven`."""
+    """Ask the identity port about a proof, shown for the user name `attempted`; answered by `Proven`.
+
+    `wanted` names the target that is asked for, maybe only a database; what is full there refuses too.
+    """
 
     method: Literal["token"]
     secret: bytes = field(repr=False)
     attempted: str
+    wanted: str = ""
 
 
 @dataclass(frozen=True, slots=True)

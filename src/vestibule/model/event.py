@@ -105,9 +105,9 @@ class Woken:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Something from outside the conversation."""
+    """Something from outside the conversation: `finish` ends it when nothing runs, `drain` now."""
 
-    what: Literal["cancel", "kill", "revoke", "policy", "drain", "evidence"]
+    what: Literal["cancel", "kill", "revoke", "policy", "finish", "drain", "evidence"]
     by: str = ""
 
 

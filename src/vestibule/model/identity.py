@@ -59,6 +59,9 @@ class Refusal(StrEnum):
     TRUNCATED = "truncated"
     UNAVAILABLE = "unavailable"
     TOO_MANY = "too_many"
+    PERSON_FULL = "person_full"
+    ADDRESS_FULL = "address_full"
+    TARGET_FULL = "target_full"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ TOKEN_EXPIRED = 'vestibule: token expired; run "vestibule login"'
 LOGIN_DIFFERS = "vestibule: the login in the user name is not the one the token proves"
 EVIDENCE_UNWRITABLE = "vestibule: evidence cannot be recorded; refused"
 TOO_MANY = "vestibule: too many sessions or wrong tokens; wait a minute"
+PERSON_FULL = "vestibule: you have as many sessions as one person may have here; close one, or have the limit raised"
+ADDRESS_FULL = "vestibule: your address has as many sessions as one may have here; close one, or have the limit raised"
+TARGET_FULL = "vestibule: the target has as many sessions as it may have through this gateway; try again later"
 TOO_MANY_GROUPS = (
     "vestibule: the identity provider sent too many groups and they could not be resolved; "
     "assign groups to the application"
@@ -72,5 +75,11 @@ def proof_refused(refusal: Refusal, length: int) -> str:
             return EVIDENCE_UNWRITABLE
         case Refusal.TOO_MANY:
             return TOO_MANY
+        case Refusal.PERSON_FULL:
+            return PERSON_FULL
+        case Refusal.ADDRESS_FULL:
+            return ADDRESS_FULL
+        case Refusal.TARGET_FULL:
+            return TARGET_FULL
         case _:
             return TOKEN_REFUSED

@@ -3,12 +3,21 @@
 1. A full house never turns a newcomer away: it drops the one that has waited longest. A log-in takes milliseconds, so
    whoever waits longest is idle or hostile.
 2. The bound of one source address comes first, so that a flood from one address costs that address alone.
+3. The last places are for sources that have none: when they are all that is left, whoever already waits makes room
+   for themselves.
+4. A trusted proxy is no source: until it has named its client it counts with the whole house only.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
+from typing import Final
+
+#: The part of all places that only sources without a place may take.
+RESERVED: Final = 0.2
+#: A source that no address can be.
+_PROXY: Final = "proxy "
 
 
 class Slot:
@@ -21,6 +30,10 @@ class Slot:
         self.source = source
         self.evict = evict
 
+    def move(self, ip: str) -> None:
+        """Count with another source from now on: the proxy has named its client."""
+        self._admission.move(self, ip)
+
     def release(self) -> None:
         """Give the place back; the connection no longer waits, or is gone."""
         self._admission.leave(self)
@@ -32,24 +45,25 @@ class Admission:
     def __init__(self, total: int, per_source: int) -> None:
         """Bound both counts."""
         self._total, self._per_source = total, per_source
+        self._open_to_all = total - int(total * RESERVED)
         self._sources: dict[str, dict[Slot, None]] = {}
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def enter(self, ip: str, evict: Callable[[], None]) -> Slot:
+    def enter(self, ip: str, evict: Callable[[], None], is_proxy: bool = False) -> Slot:
         """Take a place, which may cost another connection its own."""
-        source = source_of(ip)
-        waiting = self._sources.get(source, {})
-        if len(waiting) >= self._per_source:
-            self._evict_oldest(waiting)
-        elif self._count >= self._total:
-            self._evict_oldest(max(self._sources.values(), key=len))
-        slot = Slot(self, source, evict)
-        self._sources.setdefault(source, {})[slot] = None
-        self._count += 1
+        slot = Slot(self, _PROXY + ip if is_proxy else source_of(ip), evict)
+        self._take(slot, self._total if is_proxy else self._per_source)
         return slot
+
+    def move(self, slot: Slot, ip: str) -> None:
+        """Give a place to another source; a slot that has left, or was evicted, stays out."""
+        if slot in self._sources.get(slot.source, ()):
+            self.leave(slot)
+            slot.source = source_of(ip)
+            self._take(slot, self._per_source)
 
     def leave(self, slot: Slot) -> None:
         """Give a place back; twice is no error."""
@@ -60,6 +74,16 @@ class Admission:
         self._count -= 1
         if not waiting:
             del self._sources[slot.source]
+
+    def _take(self, slot: Slot, bound: int) -> None:
+        waiting = self._sources.get(slot.source, {})
+        is_proxy = slot.source.startswith(_PROXY)
+        if waiting and (len(waiting) >= bound or (not is_proxy and self._count >= self._open_to_all)):
+            self._evict_oldest(waiting)
+        elif self._count >= self._total:
+            self._evict_oldest(max(self._sources.values(), key=len))
+        self._sources.setdefault(slot.source, {})[slot] = None
+        self._count += 1
 
     def _evict_oldest(self, waiting: dict[Slot, None]) -> None:
         oldest = next(iter(waiting))

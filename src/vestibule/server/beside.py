@@ -69,3 +69,11 @@ def _computer() -> ThreadPoolExecutor:
     finally:
         threading.stack_size(before)
     return made
+
+
+def innermost(error: Exception) -> str:
+    """Name the place in the source where an error was raised: never its words, which may quote a person."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}"

@@ -3,7 +3,8 @@
 1. The configured hosts are tried in order, each address of a host in turn, all within one time limit; a host that does
    not answer leaves the next its share of the time.
 2. Only a target that is verified as its configuration says is handed to a relay.
-3. A cancel goes to the very address that was connected, never to one that is resolved again.
+3. A host that has failed is tried behind all others for `AVOID_SECONDS`, so that not every log-in waits for it.
+4. A cancel goes to the very address that was connected, never to one that is resolved again.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ log = structlog.get_logger(__name__)
 
 DIAL_SECONDS: Final = 10.0
 CANCEL_SECONDS: Final = 10.0
+AVOID_SECONDS: Final = 15.0
+#: Hosts that are remembered to have failed; beyond that the oldest is forgotten.
+_AVOIDED: Final = 1_000
 
 Resolved = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 
@@ -50,7 +54,7 @@ class Link:
     reader: Reader
     #: What the target sent before the relay reads, by the opening's account.
     ahead: bytes
-    host: str
+    address: Address
     where: Resolved
     peer: Peer
     local_port: int
@@ -61,12 +65,19 @@ class Dialer:
     """Opens connections to targets, with the credential that only the gateway holds."""
 
     def __init__(
-        self, reach: Callable[[Target], Opening], secrets: Secrets, dial_seconds: float = DIAL_SECONDS
+        self,
+        reach: Callable[[Target], Opening],
+        secrets: Secrets,
+        dial_seconds: float = DIAL_SECONDS,
+        avoid_seconds: float = AVOID_SECONDS,
     ) -> None:
         """Speak first as `reach` says."""
         self._reach = reach
         self._secrets = secrets
         self._dial_seconds = dial_seconds
+        self._avoid_seconds = avoid_seconds
+        #: When each host that has failed last is tried in its turn again.
+        self._avoided: dict[Address, float] = {}
         self._resolving: dict[Address, asyncio.Future[list[Resolved]]] = {}
 
     async def password(self, target: Target) -> bytes:
@@ -82,22 +93,38 @@ class Dialer:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._dial_seconds
         causes = []
-        for place, address in enumerate(target.hosts):
+        for place, address in enumerate(self._in_order(target)):
             share = max(0.0, end - loop.time()) / (len(target.hosts) - place)
             try:
                 async with asyncio.timeout(share):
-                    return await self._dial_host(target, address)
+                    link = await self._dial_host(target, address)
             except TimeoutError:
                 causes.append(f"{address}: no answer in time")
             except (OpeningFailed, ConfigurationError) as error:
                 causes.append(f"{address}: {error}")
+            else:
+                if causes:
+                    log.warning("target_host_failed", target=target.name, causes=causes, reached=str(address))
+                return link
+            self.avoid(address)
         raise TargetUnavailable("; ".join(causes) or "no host is configured")
+
+    def avoid(self, address: Address) -> None:
+        """Try a host behind the others for a while: it did not answer, or refused a log-in."""
+        self._avoided.pop(address, None)
+        self._avoided[address] = asyncio.get_running_loop().time() + self._avoid_seconds
+        if len(self._avoided) > _AVOIDED:
+            del self._avoided[next(iter(self._avoided))]
+
+    def _in_order(self, target: Target) -> list[Address]:
+        now = asyncio.get_running_loop().time()
+        return sorted(target.hosts, key=lambda address: self._avoided.get(address, now) > now)
 
     async def cancel(self, target: Target, link: Link, data: bytes) -> None:
         """Send a cancel request to where `link` leads and wait until the target has taken it."""
         try:
             async with asyncio.timeout(CANCEL_SECONDS):
-                other = await self._open(target, link.host, link.where)
+                other = await self._open(target, link.address, link.where)
                 try:
                     other.transport.write(data)
                     # The target answers nothing: its end says that the request was taken.
@@ -113,14 +140,14 @@ class Dialer:
         failed = OpeningFailed("the name has no address")
         for where in await self._resolve(address):
             try:
-                return await self._open(target, address.host, where)
+                return await self._open(target, address, where)
             except OpeningFailed as error:
                 failed = error
         raise failed
 
-    async def _open(self, target: Target, host: str, where: Resolved) -> Link:
+    async def _open(self, target: Target, address: Address, where: Resolved) -> Link:
         sock = await _connect(where)
-        connection = Connection(sock, TargetSide(target.tls, host))
+        connection = Connection(sock, TargetSide(target.tls, address.host))
         try:
             ahead = _checked(await connection.carry_out(self._reach(target)), connection, target)
             transport = await connection.hand_over()
@@ -131,7 +158,7 @@ class Dialer:
             transport=transport,
             reader=connection.reader,
             ahead=ahead,
-            host=host,
+            address=address,
             where=where,
             peer=Peer(where[1][0], where[1][1]),
             local_port=int(transport.get_extra_info("sockname")[1]),

@@ -83,7 +83,7 @@ log = structlog.get_logger(__name__)
 DRAIN_SECONDS: Final = 5.0
 WATCH_SECONDS: Final = 1.0
 
-What = Literal["cancel", "kill", "revoke", "policy", "drain", "evidence"]
+What = Literal["cancel", "kill", "revoke", "policy", "finish", "drain", "evidence"]
 
 
 class _Stage(Enum):
@@ -114,6 +114,7 @@ class Driver:
         self._alarm = Alarm(services.clock, lambda: self._deliver(Woken()))
         self._drain: asyncio.TimerHandle | None = None
         self._link: Link | None = None
+        self._is_session = False
         self._reason = ""
         self._pace = Pace(services.counting)
         self._recorded = Recorded(conversation.session, services, self._ledger, self, self._closed)
@@ -287,6 +288,7 @@ class Driver:
             case Cancel(data=data, permit=permit):
                 self._once_durable(permit.record, partial(self._cancel, data))
             case Opened(cancel_key=key):
+                self._is_session = True
                 self._services.desk.opened(self, key)
             case Seek() | Spend():
                 self._pace.asked_people()
@@ -439,7 +441,7 @@ class Driver:
             session=str(self.conversation.session),
             during=type(event).__name__,
             error=type(error).__name__,
-            where=_innermost(error),
+            where=beside.innermost(error),
         )
         for door in self._doors:
             door.discard()
@@ -463,6 +465,8 @@ class Driver:
     def _report_fault(self, fault: str) -> None:
         target = "" if self.target is None else self.target.name
         self._services.counting.target_failed(target)
+        if self._link is not None and not self._is_session:
+            self._services.dialer.avoid(self._link.address)
         log.warning("target_failed", session=str(self.conversation.session), target=target, cause=fault)
 
     def _record_end(self, cause: str) -> None:
@@ -490,10 +494,3 @@ class Driver:
 
 #: Cancel requests on their way; each ends within its own time limit.
 _CANCELS: Final[set[asyncio.Task[None]]] = set()
-
-
-def _innermost(error: Exception) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}"

@@ -2,7 +2,9 @@
 
 1. Every connection is a task of its own, so none waits for another; how many may wait is bounded (`admission`).
 2. From accept to the end of the opening there is one time limit, whatever arrives in between.
-3. A cancel request is looked up and never answered. TLS ends with close_notify, whoever ends it.
+3. From a trusted proxy a header (PROXY protocol v2) must come first; the client that it names is the client from then
+   on. From everybody else such a header is nothing but wrong first bytes.
+4. A cancel request is looked up and never answered. TLS ends with close_notify, whoever ends it.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import errno
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final, Protocol, assert_never
 
 import structlog
@@ -26,6 +29,8 @@ from vestibule.server.clock import Clock
 from vestibule.server.opening import Connection, Handshake, OpeningFailed, Reader
 
 log = structlog.get_logger(__name__)
+
+Network = IPv4Network | IPv6Network
 
 #: Connections that are accepted before the loop does anything else.
 _AT_ONCE: Final = 64
@@ -43,6 +48,12 @@ class ListenerLimits:
     startup_seconds: float = 10.0
     pending: int = 1_000
     pending_per_address: int = 200
+    #: Whose word is taken for who the client is.
+    trusted_proxies: tuple[Network, ...] = ()
+
+    def trusts(self, ip: str) -> bool:
+        """Tell whether connections from this address come through a proxy."""
+        return bool(self.trusted_proxies) and any(ip_address(ip) in network for network in self.trusted_proxies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +140,14 @@ class Listener:
             self._welcome(sock)
 
     def _stumble(self, error: OSError) -> None:
-        # A client that left before it was accepted is its own affair; without descriptors the loop would spin.
+        # A client that left before it was accepted is its own affair; without descriptors, and on a socket that the
+        # control process has shut down, the loop would spin.
         if error.errno in _EXHAUSTED:
             log.error("accept_failed", error=error.strerror)
             self._loop.remove_reader(self._listening)
             self._pause = self._loop.call_later(_PAUSE, self.start)
+        elif error.errno == errno.EINVAL:
+            self._loop.remove_reader(self._listening)
 
     def _welcome(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -143,8 +157,9 @@ class Listener:
         except OSError:
             sock.close()
             return
-        visit = _Visit(Connection(sock, self._handshake), client, self._clock.now())
-        slot = self._admission.enter(client.ip, visit.evict)
+        is_proxy = self._limits.trusts(client.ip)
+        visit = _Visit(Connection(sock, self._handshake), client, self._clock.now(), is_proxy)
+        slot = self._admission.enter(client.ip, visit.evict, is_proxy)
         visit.task = task = self._loop.create_task(self._bring_in(visit, slot))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -171,6 +186,9 @@ class Listener:
         connection = visit.connection
         try:
             async with asyncio.timeout(self._limits.startup_seconds):
+                if visit.is_proxied and (client := await connection.proxied()) is not None:
+                    visit.client = client
+                    slot.move(client.ip)
                 outcome = await connection.carry_out(self._accept())
                 if isinstance(outcome, Speak):
                     await connection.hand_over()
@@ -196,13 +214,14 @@ class Listener:
 class _Visit:
     """One connection while the listener has it."""
 
-    __slots__ = ("client", "connection", "is_evicted", "started_at", "task")
+    __slots__ = ("client", "connection", "is_evicted", "is_proxied", "started_at", "task")
 
-    def __init__(self, connection: Connection, client: Peer, started_at: Instant) -> None:
+    def __init__(self, connection: Connection, client: Peer, started_at: Instant, is_proxied: bool) -> None:
         self.connection = connection
         self.client = client
         self.started_at = started_at
         self.is_evicted = False
+        self.is_proxied = is_proxied
         self.task: asyncio.Task[None] | None = None
 
     def arrival(self, ahead: bytes, slot: Slot) -> Arrival:

@@ -14,8 +14,10 @@ import ssl
 from typing import Final, Protocol, assert_never, cast
 
 from vestibule.model.event import Tls
+from vestibule.model.identity import Peer
 from vestibule.protocols.base import Exactly, Opening, Outcome, Peek, Reply, StartTls, Step
 from vestibule.server.tls import agreed
+from vestibule.wire import proxy
 
 #: What a peer may send ahead over TLS before the relay reads.
 AHEAD: Final = 64 * 1024
@@ -150,6 +152,23 @@ class Connection:
             return outcome
         except OSError as error:
             raise OpeningFailed(f"connection lost: {error.strerror or type(error).__name__}") from error
+
+    async def proxied(self) -> Peer | None:
+        """Read a balancer's header, and nothing behind it; name its client, if it speaks for one."""
+        try:
+            start = await self._read(proxy.START)
+            if not start:
+                return None
+            proxy.check_start(start)
+            head = start + await self._read(proxy.REST)
+            client = proxy.client_of(head, await self._read(proxy.rest_of(head)))
+        except proxy.NoProxyHeader as error:
+            raise OpeningFailed(str(error)) from error
+        except OSError as error:
+            raise OpeningFailed(f"connection lost: {error.strerror or type(error).__name__}") from error
+        # A balancer that looks whether we live says its own name, and nothing more.
+        self.has_spoken = self._has_read = False
+        return client
 
     async def hand_over(self) -> asyncio.Transport:
         """Make, and give, the transport that the relay's driver takes over, TLS or plain."""

@@ -15,15 +15,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+import structlog
 from cryptography import x509
 
 from vestibule.model.errors import ConfigurationError
 from vestibule.model.event import Tls
 from vestibule.model.target import TargetTls
+from vestibule.server.certificate import Certificate, Watch, read
 
 HANDSHAKE_TIMEOUT: Final = 10.0
 #: How long a close waits for the other side's close_notify.
 SHUTDOWN_TIMEOUT: Final = 5.0
+_REMEMBERED: Final = 256
+#: The contexts that targets were last verified with.
+_LAST: Final[dict[tuple[TargetTls, str], ssl.SSLContext]] = {}
+
+log = structlog.get_logger(__name__)
 
 
 class ServerTls:
@@ -33,9 +40,17 @@ class ServerTls:
 
     def __init__(self, certificate: Path, key: Path) -> None:
         """Read certificate chain and key, so that a broken file is found at the start."""
-        self._certificate, self._key = certificate, key
+        self._certificate = read(certificate, key)
         self._contexts: dict[str, ssl.SSLContext] = {}
-        self.context("")
+        self._watch = Watch(certificate, key, self._certificate, self._renew)
+
+    async def watch(self) -> None:
+        """Put a renewed certificate into use, for new connections, until cancelled."""
+        await self._watch.run()
+
+    def _renew(self, certificate: Certificate) -> None:
+        self._certificate = certificate
+        self._contexts.clear()
 
     def context(self, alpn: str) -> ssl.SSLContext:
         """Give the context that agrees on `alpn`, if the client offers it."""
@@ -56,13 +71,7 @@ class ServerTls:
 
     def _make(self, alpn: str) -> ssl.SSLContext:
         context = _modern(ssl.PROTOCOL_TLS_SERVER)
-        try:
-            context.load_cert_chain(self._certificate, self._key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(
-                f"listener certificate {self._certificate} with key {self._key}: {error}; "
-                "name a PEM certificate chain and its unencrypted private key"
-            ) from error
+        self._certificate.load_into(context)
         if alpn:
             context.set_alpn_protocols([alpn])
         return context
@@ -91,15 +100,29 @@ class TargetSide:
 
 
 def target_context(tls: TargetTls, alpn: str) -> ssl.SSLContext:
-    """Give the context that verifies a target; a changed CA file is read anew."""
+    """Give the context that verifies a target; a changed CA file is read anew, and one that is broken is not used."""
     try:
-        return _target_context(tls, alpn, 0 if tls.ca is None else os.stat(tls.ca).st_mtime_ns)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"tls.ca {tls.ca}: {error}; name a PEM file with the target's CA") from error
+        context = _target_context(tls, alpn, _state(tls.ca))
+    except OSError as error:
+        if (last := _LAST.get((tls, alpn))) is None:
+            raise ConfigurationError(f"tls.ca {tls.ca}: {error}; name a PEM file with the target's CA") from error
+        log.error("target_ca_not_reloaded", file=tls.ca, error=str(error), still="the CA that was in use before")
+        return last
+    _LAST[tls, alpn] = context
+    if len(_LAST) > _REMEMBERED:
+        del _LAST[next(iter(_LAST))]
+    return context
 
 
-@lru_cache(maxsize=256)
-def _target_context(tls: TargetTls, alpn: str, _changed: int) -> ssl.SSLContext:
+def _state(path: str | None) -> tuple[int, ...]:
+    if path is None:
+        return ()
+    status = os.stat(path)
+    return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _target_context(tls: TargetTls, alpn: str, _changed: tuple[int, ...]) -> ssl.SSLContext:
     context = _modern(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = tls.mode == "verify-full"
     context.verify_mode = ssl.CERT_NONE if tls.mode == "require" else ssl.CERT_REQUIRED

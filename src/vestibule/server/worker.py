@@ -2,6 +2,7 @@
 
 1. It listens only after its start is durable in the journal and the control process has given it a policy.
 2. It ends with its parent: when the bus closes or SIGTERM comes, sessions are told to end, and its own end is recorded.
+   A drain lets each session come to rest first; a second one with less time hurries the first.
 3. Whoever cannot be asked refuses: no bus, no journal, too many sessions.
 """
 
@@ -53,7 +54,7 @@ from vestibule.wire.jsonrpc import Params
 log = structlog.get_logger(__name__)
 
 LOOK_AFTER_SECONDS: Final = 10.0
-#: How long sessions may take to end when nobody has said how long.
+#: How long sessions that were told to end may take to say so and close.
 FAREWELL_SECONDS: Final = 5.0
 #: Cancel requests of one address: a burst, and how many a second after that.
 CANCEL_BURST: Final = 50
@@ -165,6 +166,7 @@ class Worker:
         self._is_draining = False
         self._policy: Params = {}
         self._meter = Meter(settings.worker, settings.protocol)
+        self._farewell_seconds = FAREWELL_SECONDS
         self._recorder: Recorder | None = None
         self._ended, self._empty = asyncio.Event(), asyncio.Event()
 
@@ -178,7 +180,8 @@ class Worker:
         try:
             await self._start(listening, bus)
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(work) for work in (self._beat(), self._look_after(), self._watch_bus())]
+                recurring = (self._beat(), self._look_after(), self._watch_bus(), self._tls.watch())
+                tasks = [group.create_task(work) for work in recurring]
                 await self._ended.wait()
                 for task in tasks:
                     task.cancel()
@@ -225,7 +228,7 @@ class Worker:
         await self._hello()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._signalled, number)
-        tls = ServerTls(self._settings.certificate, self._settings.key)
+        self._tls = tls = ServerTls(self._settings.certificate, self._settings.key)
         for sock in listening:
             listener = Listener(sock, self._wiring.accept, tls, self, self._clock, self._settings.listener)
             listener.start()
@@ -286,22 +289,28 @@ class Worker:
         self._is_draining = True
         for listener in self._listeners:
             listener.stop()
-        drivers = self._sessions.all()
-        if not drivers:
+        await self._orders.tell(self._sessions.all(), "finish")
+        if await self._are_gone_in(seconds):
             return
-        await self._orders.tell(drivers, "drain")
+        await self._orders.tell(self._sessions.all(), "drain")
+        if await self._are_gone_in(self._farewell_seconds):
+            return
+        for driver in self._sessions.all():
+            driver.end("the gateway is shutting down", "shutdown")
+            driver.abort()
+
+    async def _are_gone_in(self, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
                 while self._sessions.all():
                     self._empty.clear()
                     await self._empty.wait()
         except TimeoutError:
-            for driver in self._sessions.all():
-                driver.end("the gateway is shutting down", "shutdown")
-                driver.abort()
+            return False
+        return True
 
     async def _stop(self) -> None:
-        await self._drain(FAREWELL_SECONDS)
+        await self._drain(0.0)
         self._refusals.close()
         if self._recorder is not None:
             self._recorder.close()
@@ -415,9 +424,12 @@ class Worker:
     def closed(self, driver: Driver, reason: str) -> None:
         """Forget a conversation."""
         self.admitted(driver)
-        self._admitted.discard(driver.conversation.session)
-        if self._sessions.remove(driver):
-            self._tell_control("session_closed", {"session": str(driver.conversation.session), "reason": reason})
+        session = driver.conversation.session
+        # One that never became a session holds a place at the control process all the same, from its proof on.
+        had_place = session in self._admitted
+        self._admitted.discard(session)
+        if self._sessions.remove(driver) or had_place:
+            self._tell_control("session_closed", {"session": str(session), "reason": reason})
         self._empty.set()
 
     async def prove(self, proof: Prove, conversation: Conversation) -> Admission | Refusal:
@@ -430,6 +442,9 @@ class Worker:
         answer = await self._asked(proof, conversation)
         if isinstance(answer, Refusal):
             self._admitted.discard(conversation.session)
+            if answer is Refusal.UNAVAILABLE:
+                # Whatever the control process answers later, nobody waits for it.
+                self._tell_control("session_closed", {"session": str(conversation.session), "reason": "refused"})
         return answer
 
     @property
@@ -445,6 +460,7 @@ class Worker:
         params: Params = {
             "token": token,
             "attempted": proof.attempted,
+            "wanted": proof.wanted,
             "ip": conversation.client.ip,
             "port": conversation.client.port,
             "session": str(conversation.session),

@@ -152,7 +152,7 @@ def test_a_cancel_of_what_waits_is_not_passed_on() -> None:
     assert not [seen for seen in play.seen if isinstance(getattr(seen, "effect", None), Cancel)]
 
 
-@pytest.mark.parametrize("what", ["client", "target", "kill", "revoke", "drain", "evidence"])
+@pytest.mark.parametrize("what", ["client", "target", "kill", "revoke", "finish", "drain", "evidence"])
 def test_when_the_session_ends_the_request_is_withdrawn(what: str) -> None:
     play = held()
     match what:

@@ -62,7 +62,9 @@ def test_a_session_opens_behind_its_records():
 def test_the_proof_is_the_token_and_names_who_was_attempted():
     play = before_login()
     log_in(play)
-    assert [item.effect for item in play.seen if item == Did(Prove("token", TOKEN, "alice+core-banking"))]
+    assert [
+        item.effect for item in play.seen if item == Did(Prove("token", TOKEN, "alice+core-banking", "core-banking"))
+    ]
 
 
 @pytest.mark.parametrize(

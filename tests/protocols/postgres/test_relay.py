@@ -34,7 +34,7 @@ IN_SESSION: st.SearchStrategy[Event] = st.one_of(
     st.just(Analysed(Parsed(()))),
     st.just(Computed(None)),
     st.just(Unrecorded(("decided/1",))),
-    st.builds(Told, st.sampled_from(["cancel", "kill", "revoke", "policy", "drain", "evidence"])),
+    st.builds(Told, st.sampled_from(["cancel", "kill", "revoke", "policy", "finish", "drain", "evidence"])),
 )
 
 

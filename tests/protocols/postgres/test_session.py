@@ -7,10 +7,11 @@ import pytest
 from tests.support.pg_play import session
 from tests.support.playbook import Did, Playbook
 from vestibule.model.effect import Cancel
-from vestibule.model.event import Side
+from vestibule.model.event import Received, Side
 from vestibule.model.names import SECOND
 from vestibule.model.record import Kind
 from vestibule.protocols.postgres import messages as pg
+from vestibule.protocols.postgres.codec import encode
 from vestibule.protocols.postgres.session import spell
 
 SELECT = pg.Query(b"SELECT 1")
@@ -130,6 +131,51 @@ def test_an_end_from_outside_cancels_tells_closes_and_records(what: str, cause: 
     assert causes(play) == [cause]
     outcome = [record.members["outcome"] for record in play.records if record.kind is Kind.STATEMENT_FINISHED]
     assert outcome == ["unknown"]
+
+
+def test_a_session_at_rest_finishes_at_once() -> None:
+    play = session()
+    play.tell("finish")
+    assert causes(play) == ["shutdown"]
+    assert fatal(play).text("C") == "57P01"
+
+
+def test_a_session_finishes_behind_the_answer_of_what_runs() -> None:
+    play = session()
+    play.client(SELECT)
+    play.take()
+    play.tell("finish")
+    assert play.take() == []
+    assert not play.closed
+    play.target(pg.CommandComplete("SELECT 1"), READY)
+    said = [type(message) for message in play.to(Side.CLIENT)]
+    assert said[-2:] == [pg.ReadyForQuery, pg.ErrorResponse]
+    assert causes(play) == ["shutdown"]
+    outcome = [record.members["outcome"] for record in play.records if record.kind is Kind.STATEMENT_FINISHED]
+    assert outcome == ["ok"]
+
+
+@pytest.mark.parametrize("status", ["T", "E"])
+def test_a_session_finishes_behind_its_transaction(status: pg.TransactionStatus) -> None:
+    play = session()
+    play.client(pg.Query(b"BEGIN"))
+    play.target(pg.CommandComplete("BEGIN"), pg.ReadyForQuery(status))
+    play.tell("finish")
+    assert not play.closed
+    play.client(pg.Query(b"ROLLBACK"))
+    play.target(pg.CommandComplete("ROLLBACK"), READY)
+    assert causes(play) == ["shutdown"]
+
+
+def test_a_session_does_not_finish_inside_a_message() -> None:
+    play = session()
+    whole = encode(SELECT)
+    play.deliver(Received(Side.CLIENT, whole[:5]))
+    play.tell("finish")
+    assert not play.closed
+    play.deliver(Received(Side.CLIENT, whole[5:]))
+    play.target(pg.CommandComplete("SELECT 1"), READY)
+    assert causes(play) == ["shutdown"]
 
 
 def test_a_late_cancel_does_not_hit_the_next_statement() -> None:

@@ -77,6 +77,12 @@ class Asking:
         #: Messages that have arrived are left for the next slice.
         self.is_behind = False
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether all that the client has said is handled, or waits for people only."""
+        is_done = self._head is None and not self.is_behind and len(self._session.client) == 0
+        return is_done or bool(self._session.holding)
+
     def receive(self, data: bytes) -> None:
         """Take the client's bytes."""
         self._session.last_asked_at = self._session.now

@@ -84,7 +84,13 @@ def target_unreachable(target: str) -> ErrorResponse:
     return ended("08001", wording.target_unavailable(target))
 
 
-_PROOF_CODES: Final = {Refusal.UNAVAILABLE: "58030", Refusal.TOO_MANY: "53300"}
+_PROOF_CODES: Final = {
+    Refusal.UNAVAILABLE: "58030",
+    Refusal.TOO_MANY: "53300",
+    Refusal.PERSON_FULL: "53300",
+    Refusal.ADDRESS_FULL: "53300",
+    Refusal.TARGET_FULL: "53300",
+}
 
 
 def _detail(rule: str, session: str, statement: int, approval: str) -> str:

@@ -2,6 +2,7 @@
 
 1. Whoever breaks the protocol ends the conversation, both sides; nothing resynchronises.
 2. The client is told whose fault it was; a target's fault is for the record and the operator.
+3. A session that is told to finish ends between two statements and outside a transaction, where nothing of it is lost.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ class PostgresRelay:
         self._answering: Answering | None = None
         #: The client has gone, and what it said before is not handled yet.
         self._is_gone = False
+        #: The session ends as soon as nothing of it runs.
+        self._is_finishing = False
 
     def handle(self, event: Event, now: Instant) -> Sequence[Effect]:
         """Take one event and say what is to be done, in order."""
@@ -91,7 +94,7 @@ class PostgresRelay:
                 login.woken()
             case Unrecorded():
                 login.unrecorded()
-            case Told(what="kill" | "revoke" | "drain" | "evidence"):
+            case Told(what="kill" | "revoke" | "finish" | "drain" | "evidence"):
                 login.told_to_end(wording.session_ended(_why(event)))
             case Analysed() | Computed() | Told() | Sought() | Asked() | Answered() | Spent():
                 pass
@@ -142,7 +145,9 @@ class PostgresRelay:
         """Have the next slice of what has arrived at once, but not before others."""
         if session.is_over:
             return
-        if self._asks.is_behind:
+        if self._is_finishing and session.is_at_rest and self._asks.is_at_rest:
+            session.end("shutdown", wording.session_ended(_SHUTDOWN))
+        elif self._asks.is_behind:
             session.effects.append(Wake(session.now))
         elif self._is_gone:
             self._is_gone = False
@@ -188,6 +193,8 @@ class PostgresRelay:
                 session.end("revoked", wording.session_ended("revoked"))
             case "kill":
                 session.end("killed", wording.session_ended(_ENDED_BY_PERSON))
+            case "finish":
+                self._is_finishing = True
             case "drain":
                 session.end("shutdown", wording.session_ended(_SHUTDOWN))
             case "evidence":
@@ -209,4 +216,4 @@ class PostgresRelay:
 
 
 def _why(told: Told) -> str:
-    return {"kill": _ENDED_BY_PERSON, "drain": _SHUTDOWN}.get(told.what, "revoked")
+    return {"kill": _ENDED_BY_PERSON, "finish": _SHUTDOWN, "drain": _SHUTDOWN}.get(told.what, "revoked")

@@ -156,6 +156,11 @@ class Session:
         """Whether the target owes nothing and nothing unsynced has been sent."""
         return not self.owed and not self.is_unsynced
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the session could end without loss: nothing runs, and no transaction is open."""
+        return self.is_idle and self.status == "I" and not self.is_leaving and self.surveyed is None
+
     def learn(self) -> None:
         """Ask the target again what it has of its own, and where columns are masked all its relations."""
         place = self.gate.place
