@@ -63,7 +63,7 @@ from vestibule.server import sockets
 from vestibule.settings import Settings, read_policy
 from vestibule.stores.approvals import ApprovalStore
 from vestibule.stores.data_keys import open_data_keys
-from vestibule.stores.database import open_database
+from vestibule.stores.database import STATE, open_database, refuse_newer
 from vestibule.stores.index import SessionIndex
 from vestibule.stores.log import LogStore
 from vestibule.stores.logins import LoginStore
@@ -121,11 +121,12 @@ class ControlProcess:
 
     async def _open_evidence(self, stack: AsyncExitStack) -> None:
         settings = self._settings
+        refuse_newer(settings.data)
         for folder in (settings.data, *(settings.data / name for name in ("journal", "keys", "spool"))):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._journal = open_journal(settings, CONTROL, asyncio.get_running_loop().call_soon_threadsafe)
         stack.push_async_callback(asyncio.to_thread, self._journal.close)
-        self._engine = await open_database(settings.data / "state.sqlite")
+        self._engine = await open_database(settings.data / STATE)
         stack.push_async_callback(self._engine.dispose)
         self._index = SessionIndex(self._engine)
         self._objects = Directory(settings.data / "objects")
