@@ -61,6 +61,7 @@ from vestibule.policy.document import Policy
 from vestibule.policy.engine import Engine
 from vestibule.server import sockets
 from vestibule.settings import Settings, read_policy
+from vestibule.stores import restore
 from vestibule.stores.approvals import ApprovalStore
 from vestibule.stores.data_keys import open_data_keys
 from vestibule.stores.database import STATE, open_database, refuse_newer
@@ -122,6 +123,7 @@ class ControlProcess:
     async def _open_evidence(self, stack: AsyncExitStack) -> None:
         settings = self._settings
         refuse_newer(settings.data)
+        self._restored = restore.restored(settings.data)
         for folder in (settings.data, *(settings.data / name for name in ("journal", "keys", "spool"))):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._journal = open_journal(settings, CONTROL, asyncio.get_running_loop().call_soon_threadsafe)
@@ -143,6 +145,12 @@ class ControlProcess:
             found["previous"] = {"epoch": previous.epoch, "n": previous.n, "leaf": previous.leaf.hex()}
         members = {**started(self._settings), **found, "recovered": recovered.members()}
         await journal.commit(Record(Kind.NODE_STARTED, members))
+        if self._restored is not None:
+            since, detail = self._restored
+            fault: dict[str, Json] = {"fault": "rolled_back", "phase": "ended", "since": since, "detail": detail}
+            await journal.commit(Record(Kind.AUDIT_FAULT, fault))
+            log.warning("restored", since=since, detail=detail)
+            restore.forget(self._settings.data)
 
     async def _open_log(self, stack: AsyncExitStack) -> None:
         data = self._settings.data
