@@ -91,6 +91,7 @@ def programs() -> list[Program]:
         Program("a Java runtime (tests with JDBC)", "default-jre-headless", shutil.which("java") is not None),
         Program("PostgreSQL's JDBC driver", "libpostgresql-jdbc-java", Path("/usr/share/java/postgresql.jar").exists()),
         Program("openssl", "openssl", shutil.which("openssl") is not None),
+        Program("systemd-analyze (checks of the unit)", "systemd", shutil.which("systemd-analyze") is not None),
         Program("setpriv", "util-linux", shutil.which("setpriv") is not None),
         Program("Python's venv and pip", f"python3.{sys.version_info.minor}-venv", _has_venv()),
     ]

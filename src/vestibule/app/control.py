@@ -23,7 +23,7 @@ import structlog
 import uvloop
 from fastapi import FastAPI
 
-from vestibule.app import measured
+from vestibule.app import measured, supervised
 from vestibule.app.data import open_journal, started, wall_clock, writer
 from vestibule.app.identities import provider_of
 from vestibule.bus import Handler
@@ -114,9 +114,11 @@ class ControlProcess:
             listening = stack.enter_context(self._listen())
             await self._open_doors(stack, listening)
             log.info("serving", postgres=str(self._settings.listeners.postgres.address), url=self._settings.public_url)
+            supervised.tell(supervised.READY)
             await self._stop.wait()
             self._readiness.stop()
             log.info("stopping")
+            supervised.tell(supervised.STOPPING)
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 
