@@ -67,6 +67,12 @@ def test_the_note_says_what_is_not_there_until_it_is_forgotten(kept: tuple[Path,
     forget(data)
 
 
+def test_a_backup_itself_is_not_started_on_and_the_way_is_told(kept: tuple[Path, Manifest]) -> None:
+    backup, _ = kept
+    with pytest.raises(ConfigurationError, match=f"vestibule restore {backup}"):
+        restored(backup)
+
+
 @pytest.mark.parametrize("note", ['{"whole": false}', "", "[]", '{"whole": true}'])
 def test_a_folder_that_was_not_restored_to_the_end_is_refused(tmp_path: Path, note: str) -> None:
     (tmp_path / NOTE).write_text(note)

@@ -3,7 +3,8 @@
 1. A backup is older than what was lost. Whatever was ended since (log-ins, tokens, approvals) would live again in it:
    all of it is ended before anybody can use it.
 2. `restore.json` is there from the first file on. While it does not say that everything is there, no gateway starts.
-3. The next start records what is not in this log, and only then removes `restore.json`.
+3. A gateway does not start on a backup itself: there nothing has been ended.
+4. The next start records what is not in this log, and only then removes `restore.json`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from vestibule.model.names import Instant
 from vestibule.stores.backup import check_empty
 from vestibule.stores.database import STATE, schema_of
 from vestibule.stores.disk import replace, sync_folder
-from vestibule.stores.manifest import Manifest
+from vestibule.stores.manifest import MANIFEST, Manifest
 
 NOTE: Final = "restore.json"
 _SETTLE: Final = (
@@ -52,7 +53,12 @@ def restore(backup: Path, manifest: Manifest, data: Path, known: int | None, clo
 
 
 def restored(data: Path) -> tuple[str, str] | None:
-    """Tell of a folder that was restored and not started since: as of when, and in words what is not in it."""
+    """Tell of a folder that was restored and not started since: as of when, and in words what is not in it.
+
+    Raises `ConfigurationError` for a backup itself, and for one that was not restored to the end.
+    """
+    if (data / MANIFEST).exists():
+        raise ConfigurationError(f"{data} is a backup: make a data folder of it with vestibule restore {data}")
     try:
         content = json.loads((data / NOTE).read_bytes())
         if content["whole"] is not True:
