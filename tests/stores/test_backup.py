@@ -48,6 +48,10 @@ def found_in(folder: Path, saved: bytes | None = None) -> dict[str, list[str]]:
     return {check: texts for check, texts in verify.verify(str(folder), saved)[0].items() if texts}
 
 
+def files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
 async def goes_on(folder: Path) -> None:
     """An integrator takes the copy up, and signs what comes."""
     copy = Site(folder, wall_clock)
@@ -91,6 +95,9 @@ async def test_backups_while_two_write_and_the_log_is_published_verify_and_go_on
                 await asyncio.to_thread(thread.join)
             task.cancel()
             await asyncio.wait([task])
+        # What was cut off of a publication is removed by the next one.
+        await log.integrated()
+        await log.publish_now()
         saved = (site.data / "log" / "checkpoint").read_bytes()
     assert found_in(site.data, saved) == {}
     await goes_on(tmp_path / "backup-3")
@@ -216,3 +223,16 @@ async def test_the_files_of_another_user_are_not_worked_on(
         monkeypatch.setattr("os.geteuid", lambda: 4_242)
         with pytest.raises(ConfigurationError, match="run this command as that user"):
             await taken(site, tmp_path / "backup")
+
+
+async def test_a_tile_behind_a_gap_in_the_listing_is_left_out_too(site: Site, tmp_path: Path) -> None:
+    async with site.integrator() as log:
+        site.converse(1)
+        await log.integrated()
+        size = await log.publish_now()
+    for path in ("entries/009", "0/x001/067", "1/000.p/7", "entries/000.p/250"):
+        tile = site.data / "log" / "tile" / path
+        tile.parent.mkdir(parents=True, exist_ok=True)
+        tile.write_bytes(b"of a publication that goes on")
+    await taken(site, tmp_path / "backup")
+    assert files_in(tmp_path / "backup" / "log" / "tile") == {f"0/000.p/{size}", f"entries/000.p/{size}"}

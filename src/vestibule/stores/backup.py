@@ -26,7 +26,9 @@ from typing import Final
 from vestibule import __version__
 from vestibule.evidence.canonical import decode_header
 from vestibule.evidence.errors import EvidenceFormatError
+from vestibule.evidence.merkle import TILE_HEIGHT
 from vestibule.evidence.segment import read_frames
+from vestibule.evidence.tiles import TILE_WIDTH
 from vestibule.model.errors import ConfigurationError, VestibuleError
 from vestibule.model.names import Instant, stamp
 from vestibule.stores.data_keys import DATA_KEY
@@ -151,13 +153,13 @@ class _Backup:
             [size] = state.execute("SELECT published_size FROM log_state").fetchone() or (0,)
             [note] = state.execute("SELECT note FROM checkpoint WHERE size = ?", (size,)).fetchone() or (b"",)
         root = self._data / "log"
-        self._copy_all([root / "log.vkey", *(root / "tile").rglob("*")])
+        self._copy_all([root / "log.vkey"])
         self._copy_all(path for path in (root / "checkpoints").glob("*") if int(path.name) <= size)
+        # One by one: a listing that is made while tiles are written may have any of the new ones, and lack any.
+        self._copy_all(path for path in (root / "tile").rglob("*") if path.is_file() and _is_within(path, root, size))
         copied = LogFolder(self._to / "log")
-        copied.remove_beyond(size)
         if size:
             copied.release(size, note)
-        self._files = {name: digest for name, digest in self._files.items() if (self._to / name).exists()}
         for name in (f"checkpoints/{size}", CHECKPOINT) if size else ():
             self._note(f"log/{name}")
         return int(size)
@@ -214,6 +216,17 @@ class _Backup:
                     finally:
                         os.close(fd)
             sync_folder(folder)
+
+
+def _is_within(tile: Path, root: Path, size: int) -> bool:
+    """Tell whether a tile or a bundle holds nothing beyond the tree of `size` leaves: `tile/1/x001/067.p/12`."""
+    level, *groups = tile.relative_to(root / "tile").parts
+    width = TILE_WIDTH
+    if len(groups) > 1 and groups[-2].endswith(".p"):
+        width = int(groups.pop())
+    n = int("".join(group.removeprefix("x").removesuffix(".p") for group in groups))
+    count = size if level == "entries" else size >> TILE_HEIGHT * int(level)
+    return n * TILE_WIDTH + width <= count
 
 
 def _folders(root: Path) -> Iterator[Path]:
