@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 import time
@@ -181,13 +182,16 @@ async def test_a_part_of_the_spool_that_is_sealed_meanwhile_is_in_the_copy_all_t
     assert (tmp_path / "backup" / "spool" / "n1.w0" / name).is_file()
 
 
+@pytest.mark.parametrize("settled", [True, False])
 async def test_sealed_segments_and_keys_keep_their_modes_and_nothing_is_open_to_others(
-    site: Site, tmp_path: Path
+    site: Site, tmp_path: Path, settled: bool
 ) -> None:
     async with site.integrator() as log:
         site.converse(1)
         site.stop_writer()
         await log.integrated()
+    if settled:
+        os.utime(site.data / "journal" / "n1.w0" / "1-0.seg", (1, 1))
     made = await taken(site, tmp_path / "backup")
     modes = {name: (tmp_path / "backup" / name).stat().st_mode & 0o777 for name in made.files}
     assert modes["journal/n1.w0/1-0.seg"] == 0o440
