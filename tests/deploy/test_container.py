@@ -37,6 +37,7 @@ from tests.support.waiting import wait_for
 from vestibule.policy.document import load as load_policy
 from vestibule.settings import load as load_settings
 
+pytestmark = pytest.mark.timeout(300)
 FOLDER = CHECKOUT / "deploy" / "container"
 HEALTHY = FOLDER / "healthy.py"
 

@@ -20,6 +20,9 @@ from tests.support.sandbox import Sandbox
 from tests.support.signing_in import sign_in
 from vestibule.stores.database import SCHEMA, STATE, schema_of
 
+#: It starts and verifies a gateway in each test, on a machine that may be busy.
+pytestmark = pytest.mark.timeout(300)
+
 
 def on_golden(gateways: GatewayFactory, server: PostgresServer, schema: int) -> Gateway:
     """Make a gateway on a golden folder, not started."""
