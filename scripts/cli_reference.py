@@ -67,7 +67,7 @@ def _section(words: str, command: Any) -> str:  # noqa: ANN401 - the library's o
 
 
 def _named(parameter: Any) -> str:  # noqa: ANN401
-    name = str(parameter.metavar or parameter.name.upper())
+    name = str(parameter.metavar or parameter.name.upper()).strip("[]")
     return name if parameter.required else f"[{name}]"
 
 

@@ -93,9 +93,11 @@ def test_what_does_not_go_away_by_itself_is_not_tried_again() -> None:
 
 def test_a_stop_has_time_for_the_end_of_the_sessions_and_of_every_process() -> None:
     from vestibule.app.control import DRAIN
+    from vestibule.settings import Settings
 
-    # The sessions' time, the answer of the bus, and the end of a process that does not answer.
-    assert seconds(directives(UNIT)["TimeoutStopSec"][0]) >= DRAIN + 5 + END_TIME + 15
+    drain = Settings.model_fields["drain"].default
+    # The drain, what is left to the end of the sessions, the answer of the bus, a process that does not end by itself.
+    assert seconds(directives(UNIT)["TimeoutStopSec"][0]) >= drain + DRAIN + 5 + END_TIME + 15
 
 
 def test_the_filter_of_system_calls_leaves_out_what_changes_the_system() -> None:
