@@ -28,8 +28,8 @@ _EXISTS: Final = "EXISTS_SUBLINK"
 COUNT: Final = "Select the column by itself, or count(column)."
 #: What pg_dump is told, which reads such columns before it comes to any table.
 OF_THE_SYSTEM: Final = (
-    "This column of the system can hold values of masked ones. To copy rows, write COPY (SELECT column, ...) TO STDOUT; "
-    "a whole dump takes somebody to whom the policy shows all columns."
+    "This column of the system can hold values of masked ones. To copy rows, write COPY (SELECT column, ...) TO "
+    "STDOUT; a whole dump takes somebody to whom the policy shows all columns."
 )
 
 

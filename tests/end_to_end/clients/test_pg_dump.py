@@ -14,7 +14,7 @@ import pytest
 from tests.support import zoo
 from tests.support.clients import Psql
 from tests.support.gateway import TARGET, Gateway, GatewayFactory
-from tests.support.postgres import DEBIAN, GATEWAY, PostgresServer
+from tests.support.postgres import DEBIAN, PostgresServer
 from tests.support.side_by_side import MASKS, Sides, opening
 from tests.support.signing_in import SignedIn, sign_in
 

@@ -1,4 +1,4 @@
-"""Go's pgx through the gateway, to PostgreSQL 15 and 18: its pool, its ways of asking, batches, COPY, cancel, notices."""
+"""Go's pgx through the gateway, to PostgreSQL 15 and 18: its pool, ways of asking, batches, COPY, cancel."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.support.signing_in import SignedIn, sign_in
 TABLE = "pgx_items"
 MODES = {"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"}
 COLUMNS = """
-id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, label text, amount numeric, reference uuid, about jsonb, at timestamptz,
-many text[], raw bytea, day date, flag boolean, ratio float8
+id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, label text, amount numeric, reference uuid, about jsonb,
+at timestamptz, many text[], raw bytea, day date, flag boolean, ratio float8
 """
 
 
