@@ -62,7 +62,10 @@ def _result(connection: Any, text: str, fetch_size: int) -> dict[str, Any]:
         statement.setFetchSize(fetch_size)
         if not statement.execute():
             return {"changed": int(statement.getUpdateCount())}
-        return {"rows": _rows(statement.getResultSet())}
+        found = statement.getResultSet()
+        about = found.getMetaData()
+        names = [str(about.getColumnLabel(place)) for place in range(1, about.getColumnCount() + 1)]
+        return {"columns": names, "rows": _rows(found)}
     finally:
         statement.close()
 
