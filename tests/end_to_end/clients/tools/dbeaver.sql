@@ -25,7 +25,8 @@ SELECT db.oid, db.* FROM pg_catalog.pg_database db WHERE datname = 'core'
 -- name: databases
 SELECT db.oid, db.* FROM pg_catalog.pg_database db WHERE datallowconn AND NOT datistemplate ORDER BY db.datname
 
--- name: a setting
+-- name: a setting (which the gateway has set itself)
+-- rows: differ
 SELECT * FROM pg_catalog.pg_settings WHERE name = 'standard_conforming_strings'
 
 -- name: key words
