@@ -21,6 +21,9 @@ from tests.support.postgres import GATEWAY, PostgresServer
 from tests.support.side_by_side import MASKS, MODERN, opening, serve
 from tests.support.signing_in import SignedIn, sign_in
 
+#: Much is asked at once, of a machine that may be busy.
+pytestmark = pytest.mark.timeout(400)
+
 TOOLS = Path(__file__).parent / "tools"
 ZOO = "zoo_tools"
 #: Columns of the system's own that show nothing where anything is masked.

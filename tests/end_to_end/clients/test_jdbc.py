@@ -16,6 +16,9 @@ from tests.support.postgres import GATEWAY, PostgresServer
 from tests.support.side_by_side import MASKS, MODERN, opening, serve
 from tests.support.signing_in import SignedIn, sign_in
 
+#: Much is asked at once, of a machine that may be busy.
+pytestmark = pytest.mark.timeout(400)
+
 ZOO = "zoo_jdbc"
 #: Columns whose binary form the driver reads once a statement is prepared at the server.
 COLUMNS = "id, name, kilograms, pounds, born, seen, picture, reference, tags, about, ratio, is_big, since, keeper"

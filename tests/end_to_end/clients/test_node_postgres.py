@@ -13,6 +13,9 @@ from tests.support.postgres import DATABASE, GATEWAY, PostgresServer
 from tests.support.side_by_side import MODERN, serve
 from tests.support.signing_in import SignedIn, sign_in
 
+#: Much is asked at once, of a machine that may be busy.
+pytestmark = pytest.mark.timeout(400)
+
 TABLE = "node_items"
 COLUMNS = """
 id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, label text, amount numeric, reference uuid, about jsonb,

@@ -18,6 +18,9 @@ from tests.support.postgres import DEBIAN, PostgresServer
 from tests.support.side_by_side import MASKS, Sides, opening
 from tests.support.signing_in import SignedIn, sign_in
 
+#: Much is asked at once, of a machine that may be busy.
+pytestmark = pytest.mark.timeout(400)
+
 ZOO, COPY = "zoo_dump", "copy_dump"
 #: Large objects are read by calls by number, which the gateway does not take.
 NO_LARGE_OBJECTS = "--no-blobs"

@@ -13,6 +13,9 @@ from tests.support.postgres import PostgresServer
 from tests.support.side_by_side import MODERN, Sides, opening, serve
 from tests.support.signing_in import sign_in
 
+#: Much is asked at once, of a machine that may be busy.
+pytestmark = pytest.mark.timeout(400)
+
 THROUGH, DIRECT = "bench_through", "bench_direct"
 CLIENTS, TURNS = 20, 15
 #: The three balances, which are one sum, and how many rows there are; each run of pgbench empties the history first.

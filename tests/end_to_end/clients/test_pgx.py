@@ -13,6 +13,9 @@ from tests.support.postgres import DATABASE, GATEWAY, PostgresServer
 from tests.support.side_by_side import MODERN, serve
 from tests.support.signing_in import SignedIn, sign_in
 
+#: Much is asked at once, of a machine that may be busy.
+pytestmark = pytest.mark.timeout(400)
+
 TABLE = "pgx_items"
 MODES = {"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"}
 COLUMNS = """
@@ -86,7 +89,7 @@ def test_a_context_cancels_a_statement_and_the_session_goes_on(found: dict[str, 
 
 
 def test_a_context_that_gives_a_session_up_leaves_the_pool_usable(found: dict[str, Any]) -> None:
-    assert found["abandoned"] == {"is_timeout": True, "then": 42}
+    assert found["abandoned"] == {"is_cancelled": True, "then": 42}
 
 
 def test_one_session_hears_what_another_says(found: dict[str, Any]) -> None:

@@ -15,6 +15,9 @@ from tests.support.postgres import DATABASE, PostgresServer
 from tests.support.side_by_side import MASKS, MODERN, Sides, opening, serve
 from tests.support.signing_in import SignedIn, sign_in
 
+#: Much is asked at once, of a machine that may be busy.
+pytestmark = pytest.mark.timeout(400)
+
 ZOO, ANNEX, CLOSED = "zoo_psql", "annex_psql", "closed_psql"
 
 #: Commands that list something; each is given with and without `S` and `+`.

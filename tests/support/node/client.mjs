@@ -117,7 +117,7 @@ const checks = {
   timedOut: () => withClient(async (client) => ({
     error: (await failed(client.query('SELECT pg_sleep(100)'))).code,
     then: (await client.query('SELECT 41 + 1 AS sum')).rows[0].sum,
-  }), { statement_timeout: 300 }),
+  }), { statement_timeout: 2000 }),
 
   heard: () => withClient((listener) => withClient(async (speaker) => {
     const heard = new Promise((resolve) => listener.on('notification', resolve))

@@ -204,7 +204,7 @@ func copied(ctx context.Context, pool *pgxpool.Pool, work job) (any, error) {
 	return []any{count, found}, err
 }
 
-// cancelled lets a context end a statement by a cancel request; gives the error, and whether the session goes on.
+// cancelled lets a context end a statement that runs, by a cancel request; gives the error, and whether the session goes on.
 func cancelled(ctx context.Context, pool *pgxpool.Pool, work job) (any, error) {
 	config := pool.Config().ConnConfig
 	config.BuildContextWatcherHandler = func(session *pgconn.PgConn) ctxwatch.Handler {
@@ -215,9 +215,10 @@ func cancelled(ctx context.Context, pool *pgxpool.Pool, work job) (any, error) {
 		return nil, err
 	}
 	defer session.Close(ctx)
-	short, stop := context.WithTimeout(ctx, 300*time.Millisecond)
-	defer stop()
-	_, wrong := session.Exec(short, "SELECT pg_sleep(100)")
+	ended, end := context.WithCancel(ctx)
+	defer end()
+	go onceRunning(ctx, pool, "SELECT pg_sleep(101)", end)
+	_, wrong := session.Exec(ended, "SELECT pg_sleep(101)")
 	var sum int
 	err = session.QueryRow(ctx, "SELECT 41 + 1").Scan(&sum)
 	return answer{"error": described(wrong), "then": sum}, err
@@ -225,12 +226,24 @@ func cancelled(ctx context.Context, pool *pgxpool.Pool, work job) (any, error) {
 
 // abandoned lets a context end a statement as pgx does by default, by giving the session up; gives whether the pool goes on.
 func abandoned(ctx context.Context, pool *pgxpool.Pool, work job) (any, error) {
-	short, stop := context.WithTimeout(ctx, 300*time.Millisecond)
-	defer stop()
-	_, wrong := pool.Exec(short, "SELECT pg_sleep(100)")
+	ended, end := context.WithCancel(ctx)
+	defer end()
+	go onceRunning(ctx, pool, "SELECT pg_sleep(102)", end)
+	_, wrong := pool.Exec(ended, "SELECT pg_sleep(102)")
 	var sum int
 	err := pool.QueryRow(ctx, "SELECT 41 + 1").Scan(&sum)
-	return answer{"is_timeout": pgconn.Timeout(wrong), "then": sum}, err
+	return answer{"is_cancelled": errors.Is(wrong, context.Canceled), "then": sum}, err
+}
+
+// onceRunning calls `end` as soon as the server is seen to carry out the statement.
+func onceRunning(ctx context.Context, pool *pgxpool.Pool, text string, end func()) {
+	question := fmt.Sprintf("SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = '%s'", text)
+	for running := 0; running == 0; time.Sleep(100 * time.Millisecond) {
+		if err := pool.QueryRow(ctx, question).Scan(&running); err != nil {
+			return
+		}
+	}
+	end()
 }
 
 // heard listens in one session to what another says.
