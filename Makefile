@@ -38,8 +38,8 @@ fuzz: setup ## property tests with N examples each; N attempts from SEED to see 
 	HYPOTHESIS_PROFILE=fuzz FUZZ_EXAMPLES=$(or $(N),5000) PROPERTY_TIMEOUT=7200 $(PYTHON) -m pytest -q -n $(WORKERS) -m property --forbid-skips
 	$(PYTHON) -m tests.fuzz.masked --cases $(or $(N),10000) --seed $(SEED)
 
-bench: setup ## figures, each program of benchmarks/ in turn
-	@set -e; for each in benchmarks/[a-z]*.py; do $(PYTHON) -m benchmarks.$$(basename "$$each" .py); done
+bench: setup ## figures beside the direct way and PgBouncer, in one run
+	@$(PYTHON) -m benchmarks --json benchmarks.json
 
 lock: setup ## write the lock files anew
 	scripts/lock --upgrade

@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from vestibule.analysis.sql import parser
-from vestibule.analysis.sql.analyse import Analyst, analyse
+from vestibule.analysis.sql.analyse import analyse
 from vestibule.analysis.sql.catalog import Catalog
+from vestibule.gate.reading import Knowledge, Reader
 
 CATALOG: Final = Catalog(user_functions=frozenset({"state_count", "tax_ref"}), version="benchmark")
 
@@ -78,8 +79,8 @@ def median(rounds: int, work: Callable[[], object]) -> float:
 
 def measure(name: str, text: bytes, rounds: int) -> Figure:
     """Time one statement."""
-    analyst = Analyst()
-    analyst.analyse(text, CATALOG)
+    reader, knowledge = Reader(), Knowledge(CATALOG)
+    reader.read(text, knowledge, lambda _: None)
     # A statement arrives in a buffer of its own: nothing of it is remembered but what it says.
     copies = iter([bytes(bytearray(text)) for _ in range(rounds)])
     return Figure(
@@ -89,7 +90,7 @@ def measure(name: str, text: bytes, rounds: int) -> Figure:
         median(rounds, lambda: parser.parse(text)),
         median(rounds, lambda: parser.literals(text)),
         median(rounds, lambda: parser.fingerprint(text)),
-        median(rounds, lambda: analyst.analyse(next(copies), CATALOG)),
+        median(rounds, lambda: reader.read(next(copies), knowledge, lambda _: None)),
     )
 
 

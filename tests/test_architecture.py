@@ -18,6 +18,7 @@ SOURCE = ROOT / "src" / "vestibule"
 LAYERS: Mapping[str, int] = {
     "model": 0,
     "wire": 1,
+    "metrics": 1,
     "analysis": 1,
     "policy": 1,
     "masking": 1,
@@ -29,6 +30,8 @@ LAYERS: Mapping[str, int] = {
     "stores": 4,
     "notify": 4,
     "bus": 4,
+    "vitals": 4,
+    "logs": 4,
     "server": 5,
     "control": 5,
     "settings": 6,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from vestibule.settings import load as load_settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 GUIDE = CHECKOUT / "docs" / "guide" / "getting-started.md"
+CLIENTS = CHECKOUT / "docs" / "reference" / "clients.md"
 PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")])
 
 
@@ -48,6 +50,28 @@ def test_a_command_that_a_page_shows_exists_with_its_options(words: list[str]) -
         command, rest = command.commands[rest[0]], rest[1:]
     known = {name for parameter in command.params for name in parameter.opts}
     assert {word for word in rest if word.startswith("--")} <= known
+
+
+@pytest.mark.parametrize(
+    ("client", "package"),
+    [
+        ("psycopg 3", "psycopg"),
+        ("psycopg 2", "psycopg2-binary"),
+        ("asyncpg", "asyncpg"),
+        ("SQLAlchemy", "sqlalchemy"),
+        ("Django", "django"),
+        ("pgcli", "pgcli"),
+    ],
+)
+def test_the_page_about_clients_names_the_version_that_the_tests_use(client: str, package: str) -> None:
+    [row] = re.findall(rf"^\| {client} \| ([\d.]+)", CLIENTS.read_text(), re.MULTILINE)
+
+    assert row == version(package)
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(test_\w+\.py)`", CLIENTS.read_text()))))
+def test_the_page_about_clients_names_tests_that_exist(name: str) -> None:
+    assert (CHECKOUT / "tests" / "end_to_end" / "clients" / name).exists()
 
 
 POLICIES = [

@@ -232,3 +232,30 @@ def test_a_damaged_file_loads_or_is_refused(folder: Path, index: int, damage: st
         told = str(error)
         assert told.startswith(str(folder))
         assert "hunter2" not in told
+
+
+METRICS = TEXT.replace("providers:", '  metrics: {address: "ADDRESS"}\nproviders:')
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9464", "127.0.0.9:9464", "[::1]:9464"])
+def test_metrics_are_served_in_the_clear_on_loopback(folder: Path, address: str) -> None:
+    metrics = read(folder, METRICS.replace("ADDRESS", address)).listeners.metrics
+    assert metrics is not None
+    assert metrics.certificate is None
+
+
+def test_without_a_line_there_are_no_metrics(folder: Path) -> None:
+    assert read(folder).listeners.metrics is None
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9464", "10.0.0.1:9464", "[::]:9464", "localhost.example:9464"])
+def test_anywhere_else_metrics_need_a_certificate(folder: Path, address: str) -> None:
+    text = METRICS.replace("ADDRESS", address)
+    assert "only on a loopback address" in refused(folder, text)
+    whole = text.replace(f'"{address}"}}', f'"{address}", certificate: server.pem, key: server.key}}')
+    assert read(folder, whole).listeners.metrics is not None
+
+
+def test_a_certificate_for_metrics_without_its_key_is_refused(folder: Path) -> None:
+    text = METRICS.replace('"ADDRESS"', '"127.0.0.1:9464", certificate: server.pem')
+    assert "certificate and key, or neither" in refused(folder, text)

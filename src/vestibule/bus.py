@@ -30,7 +30,10 @@ From the control process to a data process:
     kill     {session, by}     -> {killed: bool}
     cancel   {key}             -> {cancelled: bool}
     drain    {deadline}        -> {}       seconds
-    report   {}                -> {sessions: [...], queue_depth, mono_us}
+    report   {}                -> {sessions: [...], mono_us, and what `state` says}
+    state    {}                -> {queue_depth, admits_sessions, draining, policy}
+                               `policy` is the digest of the one that the process decides by
+    metrics  {}                -> {life, counts, times, gauges} as in `metrics`; another `life` counts from nothing
     answered {session, approval, answer, by, comment}      notification: the final answer (granted, refused, expired,
                                withdrawn) to a request whose statement waits in this process; `by` and `comment` may be
                                empty, and have passed the storage mask

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import os
 import re
 import stat
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
+from vestibule.logs import Format
 from vestibule.model.errors import ConfigurationError
 from vestibule.model.names import SECOND
 from vestibule.policy.document import Policy
@@ -124,6 +126,13 @@ def _origin(text: str) -> str:
     return text
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 PlainPath = Annotated[Path, BeforeValidator(_path)]
 ReadableFile = Annotated[Path, AfterValidator(_file), BeforeValidator(_path)]
 PrivateFile = Annotated[Path, AfterValidator(_file), AfterValidator(_private), BeforeValidator(_path)]
@@ -146,13 +155,30 @@ class Listener(Strict):
     key: PrivateFile = Field(examples=["tls/server.key"])
 
 
+class MetricsListener(Strict):
+    """Where metrics are served, to anybody who can connect: in the clear on a loopback address, else by TLS."""
+
+    address: HostPort = Field(examples=['"127.0.0.1:9464"'])
+    certificate: ReadableFile | None = Field(default=None, examples=["tls/server.pem"])
+    key: PrivateFile | None = Field(default=None, examples=["tls/server.key"])
+
+    @model_validator(mode="after")
+    def _is_private(self) -> Self:
+        if (self.certificate is None) is not (self.key is None):
+            raise ValueError("write certificate and key, or neither")
+        if self.certificate is None and not _is_loopback(self.address.host):
+            raise ValueError("in the clear only on a loopback address; write 127.0.0.1, or a certificate and its key")
+        return self
+
+
 class Listeners(Strict):
-    """The doors: the data plane and the control plane."""
+    """The doors: the data plane and the control plane, and the metrics' own."""
 
     postgres: Listener = Field(
         examples=['{address: "0.0.0.0:15432", certificate: tls/server.pem, key: tls/server.key}']
     )
     control: Listener = Field(examples=['{address: "0.0.0.0:8443", certificate: tls/server.pem, key: tls/server.key}'])
+    metrics: MetricsListener | None = Field(default=None, examples=['{address: "127.0.0.1:9464"}'])
 
 
 class Provider(Strict):
@@ -221,6 +247,7 @@ class Settings(Strict):
         ]
     )
     providers: dict[Slug, Provider] = Field(default={}, examples=["{corp: {client_secret: file:secrets/corp}}"])
+    log_format: Format = Field(default="auto", examples=["json"])
     insecure_loopback_http: bool = Field(default=False, examples=["false"])
     journal: Journal = Field(default=Journal(), examples=["{min_free: 2GiB}"])
     log: Log = Field(default=Log(), examples=["{origin: vestibule.example/log}"])

@@ -90,3 +90,14 @@ def test_forgetting_is_no_error_twice() -> None:
 
 def test_the_token_is_not_in_the_repr() -> None:
     assert "vst_secret" not in repr(KEPT)
+
+
+def test_the_golden_file_of_the_first_version_is_read(tmp_path: Path) -> None:
+    file = tmp_path / ".config" / "vestibule" / "credentials.json"
+    file.parent.mkdir(parents=True)
+    file.write_bytes((Path(__file__).parents[1] / "golden" / "credentials.json").read_bytes())
+    file.chmod(0o600)
+    kept = credentials.load()
+    assert (kept.server, kept.name, kept.ca) == ("https://vestibule.example:8443", "ada", None)
+    assert kept.expires_at == "2026-01-02T11:04:05Z"
+    assert kept.token.startswith("vst_golden")

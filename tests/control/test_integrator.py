@@ -284,3 +284,24 @@ async def test_a_second_decision_of_a_session_is_not_mixed_with_the_first(site: 
     site.write([access(UUID(int=1)), opened(UUID(int=1)), decided(UUID(int=1), 1), decided(UUID(int=1), 2, "deny")])
     async with site.integrator(), site.database() as engine:
         assert [each["decision"] for each in await rows(engine, "statement")] == ["allow", "deny"]
+
+
+async def test_how_far_behind_the_log_is_grows_only_while_it_does_not_move(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site.integrator(look_every=0.01) as log:
+        running = asyncio.create_task(log.run())
+        first = log.behind_seconds
+        await until(lambda: log.behind_seconds < max(first, 0.5))
+        monkeypatch.setattr(LogStore, "add", _broken)
+        site.converse(1)
+        await until(lambda: log.behind_seconds > 0.5)
+        monkeypatch.undo()
+        await until(lambda: log.behind_seconds < 0.5)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+
+async def _broken(*_: object, **__: object) -> None:
+    raise OSError("no space")

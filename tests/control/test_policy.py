@@ -128,3 +128,19 @@ def test_a_changed_file_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return policy
 
     assert asyncio.run(change()).text.endswith(b"# reviewed\n")
+
+
+def test_whether_the_file_is_what_rules_is_known(tmp_path: Path) -> None:
+    path, seen = tmp_path / "policy.yaml", list[bool]()
+    path.write_text(BANK)
+
+    async def scene() -> None:
+        keeps = keeper(path, Journal())
+        await keeps.begin(None)
+        for text in (BANK, "nonsense: 1", BANK, "nonsense: 1", BANK + "\n# reviewed\n"):
+            path.write_text(text)
+            await keeps.reload(_nothing)
+            seen.append(keeps.is_file_in_force)
+
+    asyncio.run(scene())
+    assert seen == [True, False, True, False, True]

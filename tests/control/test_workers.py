@@ -133,3 +133,28 @@ async def test_one_data_process_is_informed_and_one_that_has_gone_is_no_fault() 
         node.workers.inform(1, "answered", {"answer": "granted"})
         node.workers.inform(7, "answered", {})
         assert told == [(1, "answered", {"answer": "granted"})]
+
+
+def test_asking_kills_nobody_and_says_who_does_not_answer() -> None:
+    async def scene() -> tuple[dict[int, object], dict[int, object], list[int], list[int]]:
+        async with running(2) as node:
+            before = await node.pids()
+            hung = await node.workers.ask("hang", {}, 0.05)
+            answered = await node.workers.ask("ping", {})
+            return hung, {number: bool(answer) for number, answer in answered.items()}, before, await node.pids()
+
+    hung, answered, before, after = asyncio.run(scene())
+    assert hung == {0: None, 1: None}
+    assert answered == {0: True, 1: True}
+    assert before == after
+
+
+def test_one_that_is_gone_is_asked_for_all_the_same() -> None:
+    async def scene() -> dict[int, object]:
+        async with running(2) as node:
+            node.workers._workers.pop(1).process.kill()
+            return await node.workers.ask("ping", {})
+
+    answers = asyncio.run(scene())
+    assert answers[0]
+    assert answers[1] is None

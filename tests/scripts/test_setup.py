@@ -73,6 +73,18 @@ def test_states_of_other_parts_differ() -> None:
     assert setup.digest("ab", "c") != setup.digest("a", "bc")
 
 
+def test_a_package_is_taken_out_of_the_lock_with_its_hashes_and_no_other() -> None:
+    lock = setup.LOCK.read_text()
+
+    lines = setup.locked_lines("asyncpg", lock).splitlines()
+
+    assert lines[0].startswith("asyncpg==")
+    assert len(lines) > 2
+    assert all("--hash=sha256:" in line or "#" in line for line in lines[1:])
+    with pytest.raises(SystemExit, match="nothing-such is not in the lock file"):
+        setup.locked_lines("nothing-such", lock)
+
+
 def test_set_up_needs_the_standard_library_alone() -> None:
     code = "import sys; sys.path.insert(0, 'scripts'); import setup"
 

@@ -9,6 +9,7 @@ import pytest
 from tests.support.scripted import FakeAnalyst, FakeProver, conversation
 from vestibule.analysis.sql.analyse import analyse
 from vestibule.analysis.sql.catalog import Catalog
+from vestibule.metrics import Histogram
 from vestibule.model.effect import Analyse, Compute, Prove
 from vestibule.model.identity import Refusal
 from vestibule.model.statement import Unsupported
@@ -43,6 +44,10 @@ async def test_work_is_done_in_a_thread_of_its_own_and_has_no_result_when_it_fai
 
     assert await beside.computed(Compute(threading.get_ident), conversation()) != threading.get_ident()
     assert await beside.computed(Compute(fail), conversation()) is None
+    spent = Histogram()
+    await beside.computed(Compute(lambda: None), conversation(), spent)
+    await beside.computed(Compute(fail), conversation(), spent)
+    assert sum(spent.counts) == 2, "its time is taken, whatever came of it"
 
 
 async def test_the_thread_has_a_stack_for_deep_texts() -> None:

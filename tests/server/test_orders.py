@@ -66,7 +66,7 @@ class Post:
         self.policies: list[Params] = []
         self.drained: list[float] = []
         self.peer, self._other = Peer(), Peer()
-        orders = Orders(self.sessions, Clock(), lambda: 7, self._apply, self._drain)  # type: ignore[arg-type] # as far as orders look
+        orders = Orders(self.sessions, Clock(), lambda: {"queue_depth": 7}, self._apply, self._drain)  # type: ignore[arg-type] # as far as orders look
         orders.serve(self._other)
 
     def _apply(self, policy: Params) -> None:
@@ -151,6 +151,10 @@ async def test_a_report_says_what_is_open() -> None:
     }
 
 
+async def test_the_state_of_the_process_is_told_without_its_sessions() -> None:
+    assert await Post().call("state") == {"queue_depth": 7}
+
+
 @pytest.mark.parametrize(
     ("method", "params"),
     [
@@ -186,7 +190,7 @@ async def test_many_sessions_are_told_without_holding_up_the_loop() -> None:
 
     counting = asyncio.create_task(count())
     drivers = [FakeDriver(UUID(int=number)) for number in range(1_000)]
-    orders = Orders(FakeSessions(), Clock(), lambda: 0, lambda _: None, lambda _: asyncio.sleep(0))  # type: ignore[arg-type] # as far as orders look
+    orders = Orders(FakeSessions(), Clock(), dict, lambda _: None, lambda _: asyncio.sleep(0))  # type: ignore[arg-type] # as far as orders look
     await orders.tell(drivers, "drain")  # type: ignore[arg-type] # as far as orders look
     counting.cancel()
     assert all(driver.told == [("drain", "")] for driver in drivers)

@@ -1,9 +1,11 @@
+import asyncio
 import contextlib
 import socket
 import struct
 import time
 
 import pytest
+import uvloop
 
 from tests.support.doors import tcp_pair
 from vestibule.model.identity import Peer
@@ -118,3 +120,27 @@ def test_an_ipv4_peer_of_a_dual_stack_socket_is_written_as_ipv4() -> None:
         listening.accept()[0] as far,
     ):
         assert sockets.peer_of(far).ip == "127.0.0.1"
+
+
+def test_a_socket_that_the_loop_has_closed_has_no_tcp_info() -> None:
+    near, far = tcp_pair()
+
+    class Layer(asyncio.Protocol):
+        """Hears of the end and, like the loop's TLS, tells the layer above of it in the next turn."""
+
+        def __init__(self) -> None:
+            self.above = asyncio.Event()
+
+        def connection_lost(self, cause: Exception | None) -> None:
+            asyncio.get_running_loop().call_soon(self.above.set)
+
+    async def close() -> bytes:
+        transport, layer = await asyncio.get_running_loop().create_connection(Layer, sock=near)
+        held = transport.get_extra_info("socket")
+        assert sockets.tcp_info(held)
+        transport.abort()
+        await layer.above.wait()
+        return sockets.tcp_info(held)
+
+    with far:
+        assert uvloop.run(close()) == b""

@@ -250,3 +250,12 @@ async def test_a_database_that_is_gone_is_told_without_the_parameters(
     assert "secret" not in str(caught.value)
     with pytest.raises(StateUnavailable):
         await store.find(REQUEST.approval)
+
+
+async def test_what_waits_is_counted_and_the_oldest_is_known(store: ApprovalStore) -> None:
+    assert await store.waiting() == (0, None)
+    for number in (1, 2):
+        await store.add(replace(REQUEST, approval=numbered(number), requested_at=later(-number)), RECORD)
+    assert await store.waiting() == (2, later(-2))
+    await store.end(numbered(2), "withdrawn", NOW)
+    assert await store.waiting() == (1, later(-1))

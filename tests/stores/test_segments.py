@@ -295,3 +295,20 @@ def test_a_writer_that_was_killed_on_a_full_disk_starts_there_again_and_loses_no
     records = stored(path)
     assert_chained(records)
     assert leaves(told) <= {record.leaf.hex() for record in records}
+
+
+# Numbers for operators
+
+
+def test_what_was_made_durable_is_counted(path: Path) -> None:
+    with journal(path) as to:
+        before = to.measured("0")
+        for beat in range(3):
+            write(to, heartbeat(beat))
+        after = to.measured("0")
+    grown = {name: after.counts[name, key] - before.counts[name, key] for name, key in after.counts}
+    assert grown["vestibule_journal_records_total"] == grown["vestibule_journal_commits_total"] == 3
+    assert grown["vestibule_journal_bytes_total"] > 3 * 100
+    assert after.gauges["vestibule_journal_waiting_records", ("0",)] == 0
+    assert after.gauges["vestibule_journal_free_bytes", ("0",)] > 0
+    assert after.gauges["vestibule_journal_fault", ("0",)] == 0

@@ -120,3 +120,14 @@ def test_the_verifier_key_is_one_line(folder: LogFolder) -> None:
     folder.put_vkey("name+00000000+key")
     assert folder.read("log.vkey") == b"name+00000000+key\n"
     assert (folder.root / "log.vkey").stat().st_ino == number
+
+
+def test_the_age_of_the_newest_checkpoint_is_its_file_s(folder: LogFolder) -> None:
+    assert folder.checkpoint_age() is None
+    folder.release(1, b"note")
+    age = folder.checkpoint_age()
+    assert age is not None
+    os.utime(folder.root / "checkpoint", (0, os.stat(folder.root / "checkpoint").st_mtime - 1_000))
+    later = folder.checkpoint_age()
+    assert later is not None
+    assert later - age >= 999

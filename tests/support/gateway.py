@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 from psycopg.conninfo import make_conninfo
 
 from tests.support.browser import Browser
@@ -54,6 +55,7 @@ class Gateway:
     environment: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     control_port: int = field(default_factory=free_port)
+    metrics_port: int = field(default_factory=free_port)
     program: Program | None = None
     folder: Path = field(init=False)
     certificate: Certificate = field(init=False)
@@ -118,6 +120,7 @@ class Gateway:
             "listeners": {
                 "postgres": {"address": f"127.0.0.1:{self.port}", **pair},
                 "control": {"address": f"127.0.0.1:{self.control_port}", **pair},
+                "metrics": {"address": f"127.0.0.1:{self.metrics_port}"},
             },
             "providers": {PROVIDER: {"client_secret": "file:provider.secret", "ca": str(self.provider.ca)}},
             "journal": {"segment_bytes": "4MiB", "min_free": "64MiB", "stop_free": "32MiB"},
@@ -212,6 +215,22 @@ class Gateway:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
+
+    def metrics(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        """Scrape it as Prometheus would: values by sample name and labels."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=20) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+            samples = [sample for family in families for sample in family.samples]
+        return {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Give the sum of a metric's samples that have these labels."""
+        return sum(
+            value
+            for (found, has), value in self.metrics().items()
+            if found == name and labels.items() <= dict(has).items()
+        )
 
     # -- its people
 

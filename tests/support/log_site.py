@@ -26,6 +26,7 @@ from vestibule.control.leftovers import Leftovers
 from vestibule.control.recovery import Recovery
 from vestibule.control.signer import FileSigner, Signer
 from vestibule.evidence.checkpoint import Checkpoint, open_checkpoint
+from vestibule.model.names import Instant
 from vestibule.model.record import Kind, Record
 from vestibule.stores.database import METADATA, open_database
 from vestibule.stores.index import SessionIndex
@@ -42,19 +43,24 @@ CONTROL = "n1.control"
 class Site:
     """`journal` is the control process's own; `writers` are data processes."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, clock: Callable[[], Instant] | None = None) -> None:
+        """Use `data`; with `clock` all writers have one time."""
         self.data = data
-        self.clock = Clock()
+        self.clock = clock or Clock()
+        self._clocks: dict[str, Any] = {} if clock is None else {"clock": clock}
         self.writers: dict[str, Journal] = {}
         (data / "keys").mkdir(parents=True, exist_ok=True)
         self.journal = open_journal(
-            data / "journal" / CONTROL, node=CONTROL, call=asyncio.get_running_loop().call_soon_threadsafe
+            data / "journal" / CONTROL,
+            node=CONTROL,
+            call=asyncio.get_running_loop().call_soon_threadsafe,
+            **self._clocks,
         )
 
     def writer(self, node: str = "n1.w0") -> Journal:
         """Open the journal of a data process."""
         if node not in self.writers:
-            self.writers[node] = open_journal(self.data / "journal" / node, node=node)
+            self.writers[node] = open_journal(self.data / "journal" / node, node=node, **self._clocks)
         return self.writers[node]
 
     def stop_writer(self, node: str = "n1.w0") -> None:

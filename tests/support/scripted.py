@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 from vestibule.gate.permit import ACCESS, OPENED, access_permit, session_permit
+from vestibule.metrics import Snapshot
 from vestibule.model.approval import ApprovalId, Request
 from vestibule.model.decision import Permit
 from vestibule.model.effect import Close, Dial, Effect, Opened, Persist, Prove, Send, Spend
@@ -185,6 +186,10 @@ class FakeJournal:
             case _:
                 pass
         return ticket
+
+    def measured(self, process: str) -> Snapshot:
+        """Say how many records there are."""
+        return Snapshot({("vestibule_journal_records_total", (process,)): len(self.records)}, {}, {})
 
     def close(self) -> None:
         """Note that it was closed."""

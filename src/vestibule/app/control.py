@@ -23,7 +23,9 @@ import structlog
 import uvloop
 from fastapi import FastAPI
 
+from vestibule.app import measured, supervised
 from vestibule.app.data import open_journal, started, wall_clock, writer
+from vestibule.app.identities import provider_of
 from vestibule.bus import Handler
 from vestibule.control.api.service import Service, application
 from vestibule.control.api.sessions import AUDITOR, Sessions
@@ -32,10 +34,12 @@ from vestibule.control.api.targets import Targets
 from vestibule.control.approval_desk import ApprovalDesk, Gateway
 from vestibule.control.approvals import Approvals, Port
 from vestibule.control.desk import Desk
+from vestibule.control.health import Readiness, Watched
 from vestibule.control.https import Web
 from vestibule.control.integrator import Integrator
 from vestibule.control.integrator import Settings as LogSettings
 from vestibule.control.leftovers import Leftovers
+from vestibule.control.measuring import Measuring, Noticing
 from vestibule.control.policy import PolicyKeeper
 from vestibule.control.recovery import Recovered, Recovery
 from vestibule.control.replaying import Replayer
@@ -48,19 +52,19 @@ from vestibule.gate.gate import StorageKey
 from vestibule.identity.fetch import Fetcher
 from vestibule.identity.login import LoginService
 from vestibule.identity.oidc import RelyingParty
-from vestibule.identity.provider import Provider
 from vestibule.identity.proving import Prover
+from vestibule.logs import configure
 from vestibule.model.identity import Identity
 from vestibule.model.names import SECOND
 from vestibule.model.record import Json, Kind, Record, Written
 from vestibule.policy.document import Policy
-from vestibule.policy.document import Provider as PolicyProvider
 from vestibule.policy.engine import Engine
 from vestibule.server import sockets
 from vestibule.settings import Settings, read_policy
+from vestibule.stores import restore
 from vestibule.stores.approvals import ApprovalStore
 from vestibule.stores.data_keys import open_data_keys
-from vestibule.stores.database import open_database
+from vestibule.stores.database import STATE, open_database, refuse_newer
 from vestibule.stores.index import SessionIndex
 from vestibule.stores.log import LogStore
 from vestibule.stores.logins import LoginStore
@@ -68,6 +72,7 @@ from vestibule.stores.objects import Directory
 from vestibule.stores.replays import ReplayIndex
 from vestibule.stores.unfinished import UnfinishedStore
 from vestibule.vault import Vault
+from vestibule.vitals import Vitals
 from vestibule.wire.jsonrpc import Params
 
 log = structlog.get_logger(__name__)
@@ -80,6 +85,7 @@ DRAIN: Final = 10.0
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
+    configure(settings.log_format, CONTROL)
     os.umask(0o077)
     # A core file would hold keys, tokens and what passes through; the data processes inherit this.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -93,6 +99,7 @@ class ControlProcess:
         self._settings = settings
         self._began = time.monotonic()
         self._vault = Vault()
+        self._measuring = Measuring(lambda: self._workers.ask("metrics", {}), lambda: self._sources.snapshot())
         self._stop = asyncio.Event()
 
     async def serve(self) -> None:
@@ -107,18 +114,23 @@ class ControlProcess:
             listening = stack.enter_context(self._listen())
             await self._open_doors(stack, listening)
             log.info("serving", postgres=str(self._settings.listeners.postgres.address), url=self._settings.public_url)
+            supervised.tell(supervised.READY)
             await self._stop.wait()
+            self._readiness.stop()
             log.info("stopping")
+            supervised.tell(supervised.STOPPING)
 
     # --- evidence ----------------------------------------------------------------------------------------------------
 
     async def _open_evidence(self, stack: AsyncExitStack) -> None:
         settings = self._settings
+        refuse_newer(settings.data)
+        self._restored = restore.restored(settings.data)
         for folder in (settings.data, *(settings.data / name for name in ("journal", "keys", "spool"))):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._journal = open_journal(settings, CONTROL, asyncio.get_running_loop().call_soon_threadsafe)
         stack.push_async_callback(asyncio.to_thread, self._journal.close)
-        self._engine = await open_database(settings.data / "state.sqlite")
+        self._engine = await open_database(settings.data / STATE)
         stack.push_async_callback(self._engine.dispose)
         self._index = SessionIndex(self._engine)
         self._objects = Directory(settings.data / "objects")
@@ -135,6 +147,12 @@ class ControlProcess:
             found["previous"] = {"epoch": previous.epoch, "n": previous.n, "leaf": previous.leaf.hex()}
         members = {**started(self._settings), **found, "recovered": recovered.members()}
         await journal.commit(Record(Kind.NODE_STARTED, members))
+        if self._restored is not None:
+            since, detail = self._restored
+            fault: dict[str, Json] = {"fault": "rolled_back", "phase": "ended", "since": since, "detail": detail}
+            await journal.commit(Record(Kind.AUDIT_FAULT, fault))
+            log.warning("restored", since=since, detail=detail)
+            restore.forget(self._settings.data)
 
     async def _open_log(self, stack: AsyncExitStack) -> None:
         data = self._settings.data
@@ -181,36 +199,18 @@ class ControlProcess:
     async def _open_identity(self, stack: AsyncExitStack) -> None:
         logins = LoginStore(self._engine)
         parties = {party.provider.name: party for party in self._parties(self._policy.policy)}
-        self._logins = LoginService(parties, logins, self._journal, wall_clock, self._settings.public_url)
+        journal = Noticing(self._journal, self._measuring.tally)
+        self._logins = LoginService(parties, logins, journal, wall_clock, self._settings.public_url)
         self._logins.on_revoked(self._revoked)
         stack.push_async_callback(self._logins.close)
         self._prover = Prover(logins, wall_clock)
 
     def _parties(self, policy: Policy) -> Iterator[RelyingParty]:
         for provider in policy.providers:
-            known = self._provider(provider)
+            known = provider_of(provider, self._settings, self._vault)
             fetcher = Fetcher(known.ca, insecure_loopback_http=known.insecure_loopback_http)
             redirect = f"{self._settings.public_url}/login/callback/{provider.name}"
             yield RelyingParty(known, redirect, fetcher, wall_clock, time.monotonic)
-
-    def _provider(self, provider: PolicyProvider) -> Provider:
-        own = self._settings.providers.get(provider.name)
-        secret = None if own is None or own.client_secret is None else self._vault.read(own.client_secret).decode()
-        return Provider(
-            name=provider.name,
-            issuer=provider.issuer,
-            client_id=provider.client_id,
-            client_secret=secret,
-            name_claim=provider.name_claim,
-            groups_claim=provider.groups_claim,
-            scopes=provider.scopes,
-            algorithms=frozenset(provider.algorithms),
-            leeway=provider.leeway_us // SECOND,
-            max_token_age=provider.max_token_age_us // SECOND,
-            login_life=provider.login_max_us // SECOND,
-            ca=None if own is None or own.ca is None else str(own.ca),
-            insecure_loopback_http=self._settings.insecure_loopback_http,
-        )
 
     def _revoked(self, login: object, cause: str, token: object = None) -> None:
         params = {"login": str(login), "cause": cause, "token": None if token is None else str(token)}
@@ -224,6 +224,9 @@ class ControlProcess:
         self._approval_store = ApprovalStore(self._engine)
         port = Port(self._write, self._mask, wall_clock, self._is_auditor)
         self._approvals = Approvals(self._approval_store, self._keys, port)
+        self._approvals.on_ended(
+            lambda _, answer, *__: self._measuring.tally.add("vestibule_approvals_answered_total", (answer,))
+        )
         await self._approvals.start()
 
     async def _end_approvals(self) -> None:
@@ -258,6 +261,14 @@ class ControlProcess:
         )
         self._desk.on_closed(self._approval_desk.session_closed)
         self._workers = Workers(Launch(self._command, [data]), self._handlers, self._lost)
+        self._readiness = Readiness(
+            Watched(
+                self._journal,
+                self._log,
+                lambda: self._workers.ask("state", {}),
+                lambda: self._policy.policy.digest,
+            )
+        )
         stack.push_async_callback(self._end_approvals)
         stack.push_async_callback(self._workers.stop, DRAIN)
         await self._workers.start(self._settings.workers)
@@ -266,6 +277,7 @@ class ControlProcess:
         )
         await web.start(control)
         stack.push_async_callback(web.stop)
+        await self._open_metrics(stack)
         stack.callback(self._end_tasks)
         # Open streams would hold up the end of the web server.
         stack.callback(self._approvals.close)
@@ -275,8 +287,29 @@ class ControlProcess:
             self._beat(),
             self._sweep(),
             self._approvals.run(),
+            self._measuring.run(),
         ):
             self._spawn(work)
+
+    async def _open_metrics(self, stack: AsyncExitStack) -> None:
+        listeners, vitals = self._settings.listeners, Vitals(measured.PROCESS)
+        self._sources = measured.Sources(
+            listeners,
+            self._journal,
+            self._log,
+            self._policy,
+            self._approval_store,
+            self._readiness,
+            vitals,
+            wall_clock,
+        )
+        vitals.start()
+        stack.callback(vitals.stop)
+        if listeners.metrics is not None:
+            listening = stack.enter_context(sockets.listen(listeners.metrics.address))
+            web = measured.web(listeners.metrics, self._measuring)
+            await web.start(listening)
+            stack.push_async_callback(web.stop)
 
     def _handlers(self, worker: int) -> Mapping[str, Handler]:
         return {**self._desk.handlers(worker), **self._approval_desk.handlers(worker)}
@@ -303,7 +336,7 @@ class ControlProcess:
                     lambda who: self._policy_engine.targets_of(who), self._settings.listeners.postgres.address.port
                 ),
                 self._approvals,
-                lambda: self._workers.are_ready,
+                self._readiness.problems,
                 wall_clock,
             )
         )

@@ -17,6 +17,7 @@ from vestibule import __version__
 from vestibule.gate.gate import Gate, StorageKey
 from vestibule.gate.kept import Recording
 from vestibule.gate.reading import Knowledge, Reader
+from vestibule.logs import configure
 from vestibule.model.names import Instant
 from vestibule.model.statement import Parsed, Unknown, Unsupported
 from vestibule.model.target import Target
@@ -139,6 +140,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run the data process."""
     settings = load(Path(arguments[0]))
     worker, bus, *listening = (int(argument) for argument in arguments[1:])
+    configure(settings.log_format, str(worker))
     process = DataProcess(settings)
 
     def journal(call: Callable[[Callable[[], None]], object]) -> WorkerJournal:

@@ -40,6 +40,19 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "sessions": Command("sessions:app", "Find, replay and end sessions."),
     "evidence": Command("evidence:app", "Check the evidence, offline."),
     "serve": Command("serve:serve", "Run the gateway.", "vestibule serve --config /etc/vestibule/vestibule.yaml"),
+    "doctor": Command(
+        "doctor:doctor",
+        "Check that this gateway, and a target, are set up well.",
+        "vestibule doctor core-banking --config /etc/vestibule/vestibule.yaml",
+    ),
+    "backup": Command(
+        "backup:backup", "Copy the data folder while the gateway works.", "vestibule backup /backup/vestibule-monday"
+    ),
+    "restore": Command(
+        "backup:restore",
+        "Make the data folder of a backup.",
+        "vestibule restore /backup/vestibule-monday --checkpoint saved.txt",
+    ),
     "policy": Command("policy:app", "Check and explain the policy file."),
 }
 

@@ -21,16 +21,16 @@ BACKLOG: Final = 128
 class Web:
     """Serves one application until it is told to stop."""
 
-    def __init__(self, application: ASGIApp, certificate: Path, key: Path) -> None:
-        """Prepare; a certificate that cannot be used is an error here."""
+    def __init__(self, application: ASGIApp, certificate: Path | None, key: Path | None) -> None:
+        """Prepare; a certificate that cannot be used is an error here. Without one it serves in the clear."""
         config = uvicorn.Config(
             application,
             log_config=None,
             access_log=False,
             server_header=False,
             date_header=False,
-            ssl_certfile=str(certificate),
-            ssl_keyfile=str(key),
+            ssl_certfile=None if certificate is None else str(certificate),
+            ssl_keyfile=None if key is None else str(key),
             timeout_keep_alive=30,
             timeout_graceful_shutdown=GRACE,
             limit_concurrency=512,
@@ -41,9 +41,10 @@ class Web:
         )
         config.load()
         context = config.ssl
-        if context is None:
+        if context is not None:
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+        elif certificate is not None:
             raise AssertionError("a certificate was given")
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -121,6 +122,17 @@ class Integrator:
         self._unsigned_since: float | None = None
         self._next_publication = 0.0
         self._rolled_back: str | None = None
+        self._caught_up = time.monotonic()
+
+    @property
+    def behind_seconds(self) -> float:
+        """How long ago everything that was durable was in the log."""
+        return time.monotonic() - self._caught_up
+
+    @property
+    def checkpoint_age(self) -> float | None:
+        """How long ago the newest checkpoint was written, in seconds; None while there is none."""
+        return self._folder.checkpoint_age()
 
     @property
     def size(self) -> int:
@@ -160,6 +172,8 @@ class Integrator:
                 self._next_publication = loop.time() + self._settings.publish_every
                 await self._attempt(self.publish_now)
                 self._watch_signing(loop.time())
+            if moved != BATCH and not (self._reason or self._rolled_back):
+                self._caught_up = time.monotonic()
             if moved != BATCH:
                 await asyncio.sleep(self._settings.look_every)
 

@@ -35,6 +35,8 @@ class PolicyKeeper:
         self._path, self._persist, self._now = path, persist, now
         self._policy: Policy | None = None
         self._seen: tuple[int, int, int] | None = None
+        #: Whether the file, as it was read last, is the policy in force.
+        self.is_file_in_force = True
 
     @property
     def policy(self) -> Policy:
@@ -63,12 +65,14 @@ class PolicyKeeper:
         try:
             policy = self._read()
             if policy.digest == self.policy.digest:
+                self.is_file_in_force = True
                 return False
             await self._persist(self._record(policy, self.policy, self.policy.digest))
         except (ConfigurationError, EvidenceUnavailable) as error:
+            self.is_file_in_force = False
             log.error("policy_not_applied", reason=str(error), in_force=self.policy.digest)
             return False
-        self._policy = policy
+        self._policy, self.is_file_in_force = policy, True
         await apply(policy)
         log.info("policy_applied", policy=policy.digest)
         return True

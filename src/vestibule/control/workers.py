@@ -66,9 +66,11 @@ class Workers:
         self._workers: dict[int, _Worker] = {}
         self._keepers: dict[int, asyncio.Task[None]] = {}
         self._is_ending = False
+        self._count = 0
 
     async def start(self, count: int) -> None:
         """Start `count` data processes and wait until each serves."""
+        self._count = count
         for number in range(count):
             worker = await self._begin(number)
             await self._hello(worker)
@@ -83,6 +85,20 @@ class Workers:
         """Call `method` in every data process; one that does not answer is killed."""
         workers = list(self._workers.values())
         return list(await asyncio.gather(*(self._tell(each, method, params) for each in workers)))
+
+    async def ask(self, method: str, params: Params, patience: float = 2.0) -> dict[int, Json]:
+        """Call `method` in every data process that there is to be; None from one that does not serve or answer."""
+        answers = await asyncio.gather(*(self._ask(number, method, params, patience) for number in range(self._count)))
+        return dict(enumerate(answers))
+
+    async def _ask(self, number: int, method: str, params: Params, patience: float) -> Json:
+        worker = self._workers.get(number)
+        if worker is None or not worker.is_ready.is_set():
+            return None
+        try:
+            return await worker.peer.call(method, params, patience)
+        except BusError:
+            return None
 
     def inform(self, number: int, method: str, params: Params) -> None:
         """Notify one data process; one that has gone has nobody left to be told."""

@@ -37,11 +37,12 @@ _NOT_KEPT: Final = re.compile(r"(?:^|[,\s])no-(?:store|cache)(?:$|[,\s])")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: status, body, and for how many seconds it may be kept."""
+    """What came back: status, body, for how many seconds it may be kept, and what time it is there."""
 
     status: int
     body: bytes
     life: float
+    date: str = ""
 
 
 class Fetcher:
@@ -92,7 +93,9 @@ class Fetcher:
                 Failure.PROVIDER, f"the identity provider cannot be reached: {type(error).__name__}"
             ) from error
         location = response.headers.get("location") if response.is_redirect else None
-        return Answer(response.status_code, body, life(response.headers.get("cache-control", ""))), location
+        answered = response.headers
+        kept = life(answered.get("cache-control", ""))
+        return Answer(response.status_code, body, kept, answered.get("date", "")), location
 
 
 def check_url(url: object, *, insecure_loopback_http: bool) -> str:

@@ -91,6 +91,13 @@ def close(snapshot: Snapshot, labels: Iterable[Label], parse: Parse, clean: Iter
     return Sensitive(snapshot, closure.masks, closure.touching, closure.exposed(), _version(snapshot, labels, clean))
 
 
+def count_columns(snapshot: Snapshot, pattern: str) -> int:
+    """Count the columns that a label's pattern names by itself; 0 may be a mistake in writing."""
+    named = _Pattern(pattern)
+    covered = (relation for relation in snapshot.relations.values() if named.covers(relation))
+    return sum(bool(named.column.fullmatch(name)) for relation in covered for _, name, _ in relation.columns)
+
+
 def _version(snapshot: Snapshot, labels: Iterable[Label], clean: Iterable[str]) -> Digest:
     told = [[label.rule, label.columns, _transform(label)] for label in labels]
     built = [[*name, *sorted(columns)] for name, columns in sorted(built_in.COLUMNS.items())]

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Final
 
 import structlog
 
+from vestibule.metrics import Histogram
 from vestibule.model.effect import Analyse, Compute, Prove
 from vestibule.model.event import Admission
 from vestibule.model.identity import Refusal
@@ -44,12 +46,16 @@ async def analysed(analyst: Analyst, asked: Analyse, conversation: Conversation)
     return Unsupported("54000", "vestibule: the statement could not be analysed")
 
 
-async def computed(effect: Compute, conversation: Conversation) -> object:
+async def computed(effect: Compute, conversation: Conversation, spent: Histogram | None = None) -> object:
     """Do work in a thread, which has its turn between others, so that nobody waits for its end; None if it fails."""
+    began = time.perf_counter()
     try:
         return await asyncio.get_running_loop().run_in_executor(_computer(), effect.work)
     except Exception as error:  # noqa: BLE001 - what could not be made ends what needs it
         log.error("computation_failed", session=str(conversation.session), error=type(error).__name__)
+    finally:
+        if spent is not None:
+            spent.observe(time.perf_counter() - began)
     return None
 
 

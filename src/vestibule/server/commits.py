@@ -8,12 +8,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from vestibule.model.errors import EvidenceUnavailable
 from vestibule.model.record import Record, Written
+from vestibule.server.counting import Counting
 
 #: The journal keeps its own time of 10 s and answers by itself; this is for one that does not answer at all.
 COMMIT_SECONDS: Final = 12.0
@@ -55,10 +57,11 @@ class Journal(Protocol):
 class Commit:
     """One batch: `durable` is None until it is decided; `names` are the local names of its records."""
 
-    __slots__ = ("deadline", "durable", "names", "settled", "written")
+    __slots__ = ("began", "deadline", "durable", "names", "settled", "written")
 
     def __init__(self, names: tuple[str, ...], deadline: float, settled: Callable[[Commit], None]) -> None:
         self.names = names
+        self.began = time.perf_counter()
         self.deadline = deadline
         self.settled = settled
         self.durable: bool | None = None
@@ -75,8 +78,10 @@ class Commits:
         on_fault: Callable[[], None],
         commit_seconds: float = COMMIT_SECONDS,
         fault_seconds: float = FAULT_SECONDS,
+        counting: Counting | None = None,
     ) -> None:
         """Call `on_fault` each time that the fault time has passed."""
+        self._counting = counting or Counting("")
         self._journal = journal
         self._on_fault = on_fault
         self._commit_seconds, self._fault_seconds = commit_seconds, fault_seconds
@@ -89,6 +94,7 @@ class Commits:
 
     def append(self, records: Sequence[Record], settled: Callable[[Commit], None]) -> Commit:
         """Queue one batch; `settled` is called once if it is not decided on return."""
+        self._counting.note(records)
         names = tuple(record.name for record in records if record.name)
         commit = Commit(names, self._loop.time() + self._commit_seconds, _ignore)
         try:
@@ -129,8 +135,10 @@ class Commits:
         while self._open and self._open[0].durable is not None:
             self._open.popleft()
         if durable:
+            self._counting.commit.observe(time.perf_counter() - commit.began)
             self._recovered()
         else:
+            self._counting.failed()
             self._failed()
 
     def _failed(self) -> None:

@@ -137,14 +137,14 @@ class Door(asyncio.BufferedProtocol):
         self._ready.clear()
         self._queued = 0
 
-    def flush(self) -> None:
-        """Write what is ready, all at once."""
+    def flush(self) -> bool:
+        """Write what is ready, all at once; tell whether there was anything."""
         if not self._ready:
-            return
+            return False
         chunks, self._ready = self._ready, []
         transport = self._transport
         if self.gone or transport is None:
-            return
+            return False
         self._unconfirmed = True
         if len(chunks) == 1:
             self.bytes_written += len(chunks[0])
@@ -152,6 +152,7 @@ class Door(asyncio.BufferedProtocol):
         else:
             self.bytes_written += sum(map(len, chunks))
             transport.writelines(list(joined(chunks)))
+        return True
 
     def is_full(self) -> bool:
         """Tell whether the other side should wait."""

@@ -70,6 +70,7 @@ from vestibule.server import beside
 from vestibule.server.alarm import Alarm
 from vestibule.server.approvals import Asker, answer
 from vestibule.server.commits import Commit
+from vestibule.server.counting import Pace
 from vestibule.server.dialer import Link
 from vestibule.server.door import Door
 from vestibule.server.ledger import Ledger
@@ -114,6 +115,7 @@ class Driver:
         self._drain: asyncio.TimerHandle | None = None
         self._link: Link | None = None
         self._reason = ""
+        self._pace = Pace(services.counting)
         self._recorded = Recorded(conversation.session, services, self._ledger, self, self._closed)
         #: Who was proven, and where the conversation leads, once that is known.
         self.identity: Identity | None = None
@@ -154,6 +156,7 @@ class Driver:
 
     def on_data(self, side: Side, data: bytes) -> None:
         """Pass bytes to the relay."""
+        self._pace.came(side)
         self._deliver(Received(side, data))
 
     def on_end(self, side: Side) -> None:
@@ -201,14 +204,18 @@ class Driver:
             for door in self._doors:
                 door.mend()
         try:
-            self._perform(self._relay.handle(event, self._services.clock.now()))
+            self._pace.handles()
+            effects = self._relay.handle(event, self._services.clock.now())
+            self._pace.handled(effects)
+            self._perform(effects)
         except Exception as error:  # noqa: BLE001 - whatever fails here fails this session alone
             self._fail(event, error)
         self._ledger.forget_spent()
 
     def _after(self) -> None:
         for door in self._doors:
-            door.flush()
+            if door.flush():
+                self._pace.left(door.side)
         if self._stage is _Stage.OPEN:
             self._balance()
             return
@@ -282,6 +289,7 @@ class Driver:
             case Opened(cancel_key=key):
                 self._services.desk.opened(self, key)
             case Seek() | Spend():
+                self._pace.asked_people()
                 self._spawn(self._approve(effect))
             case Ask():
                 self._once_durable(effect.record, lambda: self._spawn(self._approve(effect)))
@@ -377,7 +385,8 @@ class Driver:
         self._analysing = False
 
     async def _compute(self, effect: Compute) -> None:
-        self._deliver(Computed(await beside.computed(effect, self.conversation)))
+        spent = self._services.counting.snapshot_time
+        self._deliver(Computed(await beside.computed(effect, self.conversation, spent)))
 
     async def _approve(self, effect: Seek | Ask | Spend) -> None:
         written = self._ledger.batch(effect.record).written[effect.record] if isinstance(effect, Ask) else None
@@ -453,6 +462,7 @@ class Driver:
 
     def _report_fault(self, fault: str) -> None:
         target = "" if self.target is None else self.target.name
+        self._services.counting.target_failed(target)
         log.warning("target_failed", session=str(self.conversation.session), target=target, cause=fault)
 
     def _record_end(self, cause: str) -> None:

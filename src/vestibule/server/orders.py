@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -32,14 +32,14 @@ class Orders:
         self,
         sessions: Sessions,
         clock: Clock,
-        queue_depth: Callable[[], int],
+        state: Callable[[], Mapping[str, Json]],
         apply_policy: Callable[[Params], None],
         drain: Callable[[float], Awaitable[None]],
     ) -> None:
-        """Act on `sessions`."""
+        """Act on `sessions`; `state` says how the process is doing besides."""
         self._sessions = sessions
         self._clock = clock
-        self._queue_depth = queue_depth
+        self._state = state
         self._apply_policy = apply_policy
         self._drain = drain
 
@@ -52,6 +52,7 @@ class Orders:
         peer.on("answered", self.answered)
         peer.on("drain", self.drain)
         peer.on("report", self.report)
+        peer.on("state", lambda _: self._state())
 
     async def policy(self, params: Params) -> Json:
         """Let a policy take effect, then have every session look at it."""
@@ -109,7 +110,7 @@ class Orders:
             "sessions": [str(session) for session in ids[:_NAMED]],
             "sessions_open": len(ids),
             "sessions_digest": sessions_digest(ids),
-            "queue_depth": self._queue_depth(),
+            **self._state(),
             "mono_us": self._clock.elapsed_us(),
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vestibule.model.approval import ApprovalId, Request
@@ -15,6 +15,7 @@ from vestibule.model.statement import Parsed, Unknown, Unsupported
 from vestibule.protocols.base import Conversation
 from vestibule.server.clock import Clock
 from vestibule.server.commits import Commits
+from vestibule.server.counting import Counting
 from vestibule.server.dialer import Dialer
 from vestibule.server.recorder import Recorder
 
@@ -91,3 +92,4 @@ class Services:
     desk: Desk
     #: None where no session is recorded.
     recorder: Recorder | None = None
+    counting: Counting = field(default_factory=lambda: Counting(""))

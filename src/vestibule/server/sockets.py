@@ -71,7 +71,8 @@ def tcp_info(sock: socket.socket) -> bytes:
     """Read the kernel's `struct tcp_info`; empty where there is none."""
     try:
         return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-    except OSError:
+    except (OSError, ValueError):
+        # uvloop's: its descriptor is -1 from the moment it is closed, before the protocol is told.
         return b""
 
 

@@ -24,6 +24,7 @@ import uvloop
 
 from vestibule.bus import BusError, Peer, connect
 from vestibule.evidence.heartbeat import EVERY, heartbeat
+from vestibule.metrics import Snapshot
 from vestibule.model import identity as who
 from vestibule.model.effect import Prove
 from vestibule.model.event import Admission
@@ -38,6 +39,7 @@ from vestibule.server.commits import COMMIT_SECONDS, Commits, Journal
 from vestibule.server.dialer import DIAL_SECONDS, Dialer, Secrets
 from vestibule.server.driver import Driver
 from vestibule.server.listener import Arrival, Listener, ListenerLimits
+from vestibule.server.meter import Meter
 from vestibule.server.orders import Orders
 from vestibule.server.recorder import Recorder
 from vestibule.server.refusals import Refusals
@@ -94,6 +96,10 @@ class WorkerJournal(Journal, Protocol):
     @property
     def waiting(self) -> int:
         """Say how many records wait."""
+        ...
+
+    def measured(self, process: str) -> Snapshot:
+        """Give what was written so far, and how things are."""
         ...
 
     def close(self) -> None:
@@ -157,6 +163,8 @@ class Worker:
         self._listeners: list[Listener] = []
         self._stop_cause: StopCause = "operator"
         self._is_draining = False
+        self._policy: Params = {}
+        self._meter = Meter(settings.worker, settings.protocol)
         self._recorder: Recorder | None = None
         self._ended, self._empty = asyncio.Event(), asyncio.Event()
 
@@ -178,6 +186,7 @@ class Worker:
         finally:
             for listener in self._listeners:
                 listener.stop()
+            self._meter.stop()
             await asyncio.to_thread(self._journal.close)
             self._bus.close()
             bus.close()
@@ -188,21 +197,30 @@ class Worker:
 
     async def _start(self, listening: Sequence[socket.socket], bus: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        self._commits = Commits(self._journal, self._evidence_fault, self._settings.commit_seconds)
+        counting = self._meter.counting
+        self._commits = Commits(self._journal, self._evidence_fault, self._settings.commit_seconds, counting=counting)
         self._refusals = Refusals(self._settings.protocol, self._note)
         self._dialer = Dialer(self._wiring.reach, self._wiring.secrets, self._settings.dial_seconds)
         make = self._wiring.make_recorder
         self._recorder = None if make is None else make(self._commits, self._clock)
         approvals = BusApprovals(self._bus)
         self._services = Services(
-            self._clock, self._commits, self._dialer, self, self._wiring.analyst, approvals, self, self._recorder
+            self._clock,
+            self._commits,
+            self._dialer,
+            self,
+            self._wiring.analyst,
+            approvals,
+            self,
+            self._recorder,
+            counting,
         )
         self._cancels = Allowance(CANCEL_BURST, CANCEL_RATE, loop.time)
         await self._record_start()
-        self._orders = Orders(
-            self._sessions, self._clock, lambda: self._journal.waiting, self._wiring.apply_policy, self._drain
-        )
+        self._orders = Orders(self._sessions, self._clock, self._state, self._apply_policy, self._drain)
         self._orders.serve(self._bus)
+        self._meter.start(self._journal, self._sizes)
+        self._bus.on("metrics", self._meter.answer)
         await connect(bus, self._bus)
         await self._hello()
         for number in _SIGNALS:
@@ -230,7 +248,28 @@ class Worker:
         policy = answer.get("policy") if isinstance(answer, Mapping) else None
         if not isinstance(policy, Mapping):
             raise WorkerFailed("the control process gave no policy")
+        self._apply_policy(policy)
+
+    def _apply_policy(self, policy: Params) -> None:
         self._wiring.apply_policy(policy)
+        self._policy = {"policy": policy.get("digest")}
+
+    def _state(self) -> Params:
+        """Say how the process is doing, for `report`."""
+        return {
+            "queue_depth": self._journal.waiting,
+            "admits_sessions": self._admits_sessions,
+            "draining": self._is_draining,
+            **self._policy,
+        }
+
+    def _sizes(self) -> dict[str, float]:
+        """Say how much there is, for `metrics`."""
+        return {
+            "vestibule_sessions_open": len(self._sessions.open_ids),
+            "vestibule_connections_pending": sum(listener.pending for listener in self._listeners),
+            "vestibule_spool_bytes": 0 if self._recorder is None else self._recorder.spool_bytes,
+        }
 
     def _signalled(self, number: int) -> None:
         # SIGINT comes to the whole group from a terminal: the control process ends us in its own time.
@@ -324,6 +363,7 @@ class Worker:
 
     def turned_away(self, refused: Refused, client: who.Peer) -> None:
         """Record a connection that never came to a relay."""
+        self._meter.counting.refused(refused.cause)
         self._refusals.note(refused, client)
 
     def cancel_requested(self, key: bytes, client: who.Peer) -> None:
@@ -369,6 +409,7 @@ class Worker:
 
     def refused(self, driver: Driver, record: Record) -> None:
         """Record, or count, that a log-in was refused."""
+        self._meter.counting.refused(record.members.get("cause"))
         self._refusals.count(record, driver.conversation.client)
 
     def closed(self, driver: Driver, reason: str) -> None:

@@ -239,6 +239,13 @@ class ApprovalStore:
             )
             return None if found is None else Instant(found)
 
+    async def waiting(self) -> tuple[int, Instant | None]:
+        """Count the requests that wait for an answer, and say when the oldest of them was made."""
+        found = select(func.count(), func.min(APPROVAL.c.requested_at)).where(APPROVAL.c.state == "pending")
+        async with self._read() as connection:
+            count, oldest = (await connection.execute(found)).one()
+            return count, None if oldest is None else Instant(oldest)
+
     async def pending_live(self, session: UUID | None = None) -> Sequence[Kept]:
         """List the pending requests whose statement waits, in one session or in any."""
         query = select(APPROVAL).where(APPROVAL.c.state == "pending", APPROVAL.c.live)

@@ -20,6 +20,7 @@ from typing import Final, Literal
 
 import structlog
 
+from vestibule.metrics import Key, Snapshot
 from vestibule.model.errors import EvidenceUnavailable
 from vestibule.model.names import Instant
 from vestibule.model.record import Record, Written
@@ -147,6 +148,21 @@ class Journal:
     def waiting(self) -> int:
         """Records that wait for the writer."""
         return self._waiting.records
+
+    def measured(self, process: str) -> Snapshot:
+        """Give what was written in this epoch, and how things are."""
+        written, key = self._writer.written, (process,)
+        counts: dict[Key, float] = {
+            ("vestibule_journal_records_total", key): written.records,
+            ("vestibule_journal_bytes_total", key): written.bytes,
+            ("vestibule_journal_commits_total", key): written.commits,
+        }
+        gauges: dict[Key, float] = {
+            ("vestibule_journal_waiting_records", key): self.waiting,
+            ("vestibule_journal_free_bytes", key): self.free_bytes,
+            ("vestibule_journal_fault", key): self.state != "writing",
+        }
+        return Snapshot(counts, {}, gauges)
 
     def append(self, records: Sequence[Record], done: Callable[[Ticket], None] | None = None) -> Ticket:
         """Hand over `records`; `done` is called, through `call`, once they are durable or refused."""

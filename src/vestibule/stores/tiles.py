@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -61,6 +62,13 @@ class LogFolder:
         """Read the newest checkpoint."""
         try:
             return self.read(CHECKPOINT)
+        except FileNotFoundError:
+            return None
+
+    def checkpoint_age(self) -> float | None:
+        """Say how many seconds ago the newest checkpoint was written; None if there is none."""
+        try:
+            return time.time() - (self.root / CHECKPOINT).stat().st_mtime
         except FileNotFoundError:
             return None
 

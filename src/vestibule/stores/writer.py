@@ -50,6 +50,15 @@ class Limits:
     waiting_records: int = 65_536
 
 
+@dataclass(slots=True)
+class Durable:
+    """How much became durable since the start; counted by the thread, read by anybody."""
+
+    records: int = 0
+    bytes: int = 0
+    commits: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Lost:
     """A batch of which nobody knows yet what is on disk."""
@@ -87,6 +96,7 @@ class Writer:
         self.full: Fault | None = None
         self.down: Fault | None = None
         self.free = 0
+        self.written = Durable()
         #: Appends that were refused because they were late, told by the thread that watches deadlines.
         self.late: deque[Ticket] = deque()
 
@@ -181,12 +191,18 @@ class Writer:
         except OSError as error:
             self._fail(draft, tickets, error)
             return
+        self._count(draft)
         self._chain.accept(draft)
         self._settle(tickets, draft.encoded)
         self._report_late()
         if had_room and self._segment.room < half:
             self._next_look = 0.0
             self._look()
+
+    def _count(self, draft: Draft) -> None:
+        self.written.records += len(draft.encoded)
+        self.written.bytes += draft.size
+        self.written.commits += 1
 
     def _settle(self, tickets: Iterable[Ticket], encoded: Sequence[Encoded]) -> None:
         told: list[Ticket] = []

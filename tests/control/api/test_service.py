@@ -11,22 +11,34 @@ from tests.support.identities import Clock
 from vestibule.control.api.service import Service, application
 
 
-def service(is_ready: bool) -> Service:
+def service(*problems: str) -> Service:
     nothing = cast(Any, None)
-    return Service(nothing, nothing, nothing, nothing, lambda: is_ready, Clock())
+
+    async def say() -> tuple[str, ...]:
+        return problems
+
+    return Service(nothing, nothing, nothing, nothing, say, Clock())
 
 
-async def ask(path: str, is_ready: bool = True) -> httpx2.Response:
-    transport = httpx2.ASGITransport(application(service(is_ready)))
+async def ask(path: str, *problems: str) -> httpx2.Response:
+    transport = httpx2.ASGITransport(application(service(*problems)))
     async with httpx2.AsyncClient(transport=transport, base_url="https://v") as client:
         return await client.get(path)
 
 
 @pytest.mark.asyncio
-async def test_it_is_healthy_as_long_as_it_answers_and_ready_when_the_data_plane_serves() -> None:
-    assert (await ask("/healthz", is_ready=False)).status_code == 200
-    assert (await ask("/readyz")).status_code == 200
-    assert (await ask("/readyz", is_ready=False)).status_code == 503
+async def test_it_is_healthy_as_long_as_it_answers_and_ready_when_nothing_stands_in_the_way() -> None:
+    assert (await ask("/healthz", "the journal is full")).status_code == 200
+    ready = await ask("/readyz")
+    assert (ready.status_code, ready.json()) == (200, {"ready": True, "problems": []})
+
+
+@pytest.mark.asyncio
+async def test_what_stands_in_the_way_of_new_sessions_is_said_in_words() -> None:
+    answer = await ask("/readyz", "the journal is full", "the log is stopped")
+    assert answer.status_code == 503
+    assert answer.json() == {"ready": False, "problems": ["the journal is full", "the log is stopped"]}
+    assert answer.headers["cache-control"] == "no-store", "yesterday's answer is none"
 
 
 @pytest.mark.asyncio
@@ -37,7 +49,7 @@ async def test_every_route_of_the_interface_is_described() -> None:
 
 @pytest.mark.asyncio
 async def test_no_route_of_the_interface_answers_a_stranger() -> None:
-    app = application(service(True))
+    app = application(service())
     app.state.sign_in = None
     described = app.openapi()["paths"]
     for path, methods in described.items():

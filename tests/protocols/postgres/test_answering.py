@@ -126,7 +126,7 @@ def test_in_the_middle_of_a_row_nothing_else_is_said_to_the_client():
 def test_notices_notifications_and_settings_pass_at_any_point():
     anytime = (
         pg.NoticeResponse((("S", "NOTICE"), ("M", "hello"))),
-        pg.NotificationResponse(4711, "channel", "payload"),
+        pg.NotificationResponse(4712, "channel", "payload"),
         pg.ParameterStatus("TimeZone", "UTC"),
     )
     play = session()

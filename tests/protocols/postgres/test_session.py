@@ -42,6 +42,15 @@ def test_a_refusal_inside_a_block_is_made_by_the_target_so_that_the_block_fails(
     assert (error.text("C"), ready) == ("42501", pg.ReadyForQuery("E"))
 
 
+def test_the_clients_own_notifications_carry_the_process_that_it_was_told_and_others_their_own() -> None:
+    play = session()
+    play.target(pg.NotificationResponse(4711, "channel", "own"), pg.NotificationResponse(4712, "channel", "other"))
+    assert play.to(Side.CLIENT) == [
+        pg.NotificationResponse(7, "channel", "own"),
+        pg.NotificationResponse(4712, "channel", "other"),
+    ]
+
+
 def test_a_refusal_behind_a_running_query_is_answered_in_its_turn() -> None:
     play = session()
     play.client(SELECT, DROP)

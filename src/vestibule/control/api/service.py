@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from vestibule import __version__
 from vestibule.control.api import approvals, sessions, sign_in, targets
@@ -18,13 +18,13 @@ from vestibule.model.names import Instant
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What the application stands on; `is_ready` says whether the data plane serves, `now` is the wall clock."""
+    """What the application stands on; `problems` says why no new session is let in, `now` is the wall clock."""
 
     sign_in: sign_in.SignIn
     sessions: sessions.Sessions
     targets: targets.Targets
     approvals: Approvals
-    is_ready: Callable[[], bool]
+    problems: Callable[[], Awaitable[Sequence[str]]]
     now: Callable[[], Instant]
 
 
@@ -46,6 +46,8 @@ def application(service: Service) -> FastAPI:
 
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> Response:
-        return PlainTextResponse("ready\n") if service.is_ready() else PlainTextResponse("not ready\n", 503)
+        problems = await service.problems()
+        body = {"ready": not problems, "problems": list(problems)}
+        return JSONResponse(body, 503 if problems else 200, {"Cache-Control": "no-store"})
 
     return app

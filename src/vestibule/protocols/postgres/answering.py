@@ -135,9 +135,7 @@ class Answering:
             case pg.NoticeResponse():
                 self._notice(message)
             case pg.NotificationResponse():
-                # Somebody else chose its words, whom no mask binds.
-                shown = replace(message, payload="") if self._session.known.is_masked else message
-                self._session.tell_client(encode(shown))
+                self._session.notify_client(message)
             case pg.ParameterStatus():
                 self._parameter_status(message)
             case pg.ErrorResponse():

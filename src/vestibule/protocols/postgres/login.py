@@ -328,14 +328,18 @@ class Login:
         poison = "vestibule_" + hashlib.sha256(b"poison" + conversation.seed).hexdigest()[:16]
         reader = self._around.reader
         known = Knowing(self.gate, replace(learned, catalog=reader.shared(learned.catalog)))
-        self.session = session = Session(self.gate, reader, known, self.client, self.target, poison, reached.cancel)
-        session.now = session.last_asked_at = self.now
         key = conversation.cancel_key
+        told = int.from_bytes(key[:4], "big", signed=True)
+        processes = {reached.process_id: told}
+        self.session = session = Session(
+            self.gate, reader, known, self.client, self.target, poison, reached.cancel, processes
+        )
+        session.now = session.last_asked_at = self.now
         settings = [encode(pg.ParameterStatus(*pair)) for pair in reached.settings.items() if pair[0] in REPORTED]
         welcome = [
             encode(pg.AuthenticationOk()),
             *settings,
-            encode(pg.BackendKeyData(int.from_bytes(key[:4], "big", signed=True), key[4:])),
+            encode(pg.BackendKeyData(told, key[4:])),
             encode(pg.ReadyForQuery("I")),
         ]
         self._tell_client(b"".join(welcome), after=OPENED)

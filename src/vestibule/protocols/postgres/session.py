@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from vestibule.gate.outcome import Cause, Decided, Outcome
@@ -58,6 +58,7 @@ class Session:
         target: FrameReader,
         poison: str,
         cancel: bytes,
+        processes: Mapping[int, int],
     ) -> None:
         self.gate, self.reader, self.known = gate, reader, known
         self.client, self.target = client, target
@@ -96,11 +97,20 @@ class Session:
         #: Statements that the target skips up to a Sync: that their decisions are recorded shows when it is answered.
         self._skipped: list[Running] = []
         self._cancel = cancel
+        #: The target's process as the client was told of it.
+        self._processes = processes
         self._poison = encode(pg.Execute(poison, 0))
         self._session_permit = session_permit(gate.session)
         self._refusal_permit = refusal_permit(gate.session)
 
     # --- effects -----------------------------------------------------------------------------------------------------
+
+    def notify_client(self, message: pg.NotificationResponse) -> None:
+        """Pass a notification on; the client knows its own by the process that it was told at the beginning."""
+        process = self._processes.get(message.process_id, message.process_id)
+        # Somebody else chose its words, whom no mask binds.
+        payload = "" if self.known.is_masked else message.payload
+        self.tell_client(encode(pg.NotificationResponse(process, message.channel, payload)))
 
     def tell_client(self, data: bytes) -> None:
         """Send the client bytes, behind all earlier ones."""

@@ -154,7 +154,8 @@ def _settings(given: dict[str, str]) -> dict[str, str]:
     settings |= {k.lower(): v for k, v in given.items() if k not in _SPOKEN and not k.startswith(_PROTOCOL)}
     for key in settings:
         if key not in ALLOWED and not key.startswith(_OWN):
-            raise ClientProtocolError(f'startup parameter "{key}" is not allowed', "42501")
+            text = f'startup parameter "{key}" is not allowed; SET it once you are in, if it may be set'
+            raise ClientProtocolError(text, "42501")
     encoding = settings.pop("client_encoding", "UTF8")
     if re.sub(r"[^a-z0-9]", "", encoding.lower()) not in _UTF8:
         raise ClientProtocolError("client_encoding can only be UTF8", "0A000")

@@ -1,0 +1,322 @@
+PRAGMA user_version = 1;
+BEGIN TRANSACTION;
+CREATE TABLE approval (
+	approval TEXT NOT NULL, 
+	iss TEXT NOT NULL, 
+	sub TEXT NOT NULL, 
+	target TEXT NOT NULL, 
+	session BLOB NOT NULL, 
+	request TEXT NOT NULL, 
+	record_id BLOB NOT NULL, 
+	record_leaf TEXT NOT NULL, 
+	live BOOLEAN NOT NULL, 
+	state TEXT NOT NULL, 
+	granted INTEGER NOT NULL, 
+	permit BLOB, 
+	requested_at BIGINT NOT NULL, 
+	expires_at BIGINT NOT NULL, 
+	ended_at BIGINT, 
+	PRIMARY KEY (approval)
+);
+INSERT INTO "approval" VALUES('AR-BRRFMXHYS0','https://localhost:25477','u-dev1','core-banking',X'DE400F7EE3B049699CE5D8AF20570AE5','{"approval": "AR-BRRFMXHYS0", "key_id": "3103050b-a84e-4900-a5f9-733e209d52ec", "bytes_mac": "d0f3bca72563998fa8e92cf3a61d71f21b92414ec7c417f5a1711e26366e1c41", "fingerprint": "372534dff2cd6fb6", "rule": {"name": "deleting takes two", "section": "guardrails", "policy": "1e91abca5e881d622900bd21ff45276d24b33b88f2ab97937d425f98eb204d83"}, "reason": "A second person looks at what is deleted.", "requester": {"iss": "https://localhost:25477", "sub": "u-dev1", "name": "dev1", "type": "human", "login": "e0db445c-5180-4027-9fe1-de6c5bb990b9"}, "groups": ["engineering"], "client": {"ip": "127.0.0.1", "port": 43804}, "banner": "golden", "session": "de400f7e-e3b0-4969-9ce5-d8af20570ae5", "number": 5, "protocol": "postgres", "target": "core-banking", "account": "vestibule_rw", "database": "core", "search_path": "\"public\"", "text": "DELETE FROM loans WHERE id = 99901", "text_bytes": 34, "parameters": [], "operations": [{"verb": "delete", "object": "loans", "impact": "write"}], "approvers": ["dba-managers"], "quorum": 1, "requested_at": 1796089973283759, "expires_at": 1796090873283759, "live": false, "scope": "statement"}',X'01A22F4E0A267000B33423E4F59750CC','3f421062db671b48af1f2b62a86844baf597840aaf2dc739c9ef1c54363c06bf',0,'spent',1,X'AE6C12780A7043279C7991950B5BE06F',1796089973283759,1796090873283759,1796089973647862);
+INSERT INTO "approval" VALUES('AR-Y46BBTJVZH','https://localhost:25477','u-dev1','core-banking',X'DE400F7EE3B049699CE5D8AF20570AE5','{"approval": "AR-Y46BBTJVZH", "key_id": "ca3571e6-995f-42c2-9bf4-814948c7fb03", "bytes_mac": "f35bebf31dae98c275d64ec2b644ee65e9f5d9b0ed2ea7ee11d3ab63fc6b4b12", "fingerprint": "372534dff2cd6fb6", "rule": {"name": "deleting takes two", "section": "guardrails", "policy": "1e91abca5e881d622900bd21ff45276d24b33b88f2ab97937d425f98eb204d83"}, "reason": "A second person looks at what is deleted.", "requester": {"iss": "https://localhost:25477", "sub": "u-dev1", "name": "dev1", "type": "human", "login": "e0db445c-5180-4027-9fe1-de6c5bb990b9"}, "groups": ["engineering"], "client": {"ip": "127.0.0.1", "port": 43804}, "banner": "golden", "session": "de400f7e-e3b0-4969-9ce5-d8af20570ae5", "number": 9, "protocol": "postgres", "target": "core-banking", "account": "vestibule_rw", "database": "core", "search_path": "\"public\"", "text": "DELETE FROM loans WHERE id = 99902", "text_bytes": 34, "parameters": [], "operations": [{"verb": "delete", "object": "loans", "impact": "write"}], "approvers": ["dba-managers"], "quorum": 1, "requested_at": 1796089973661454, "expires_at": 1796090873661454, "live": false, "scope": "statement"}',X'01A22F4E0B9D700092D6E4BA11D07980','85992af56579090b7f39399e1b240b5b9781f8b2f31cc975954be308f7bcff71',0,'granted',1,X'2C14A5A2A469405E90F2883304355185',1796089973661454,1796090873661454,1796089973923012);
+INSERT INTO "approval" VALUES('AR-E258EEYMH0','https://localhost:25477','u-dev1','core-banking',X'DE400F7EE3B049699CE5D8AF20570AE5','{"approval": "AR-E258EEYMH0", "key_id": "903af753-dea3-4bbe-9ffc-482fdbdf1702", "bytes_mac": "2c6e5982a691b77f1c1ae39f92a21128fa693708e32c1ddb1fa4bd41b32bdbdb", "fingerprint": "372534dff2cd6fb6", "rule": {"name": "deleting takes two", "section": "guardrails", "policy": "1e91abca5e881d622900bd21ff45276d24b33b88f2ab97937d425f98eb204d83"}, "reason": "A second person looks at what is deleted.", "requester": {"iss": "https://localhost:25477", "sub": "u-dev1", "name": "dev1", "type": "human", "login": "e0db445c-5180-4027-9fe1-de6c5bb990b9"}, "groups": ["engineering"], "client": {"ip": "127.0.0.1", "port": 43804}, "banner": "golden", "session": "de400f7e-e3b0-4969-9ce5-d8af20570ae5", "number": 12, "protocol": "postgres", "target": "core-banking", "account": "vestibule_rw", "database": "core", "search_path": "\"public\"", "text": "DELETE FROM loans WHERE id = 99903", "text_bytes": 34, "parameters": [], "operations": [{"verb": "delete", "object": "loans", "impact": "write"}], "approvers": ["dba-managers"], "quorum": 1, "requested_at": 1796089974002797, "expires_at": 1796090874002797, "live": false, "scope": "statement"}',X'01A22F4E0CF37000BCEC8807823081B6','e1efe56d86d24175d0bb86fbc3fdd3164f09ecd27a363f1e7e303acd9a8a1229',0,'pending',0,NULL,1796089974002797,1796090874002797,NULL);
+CREATE TABLE approval_answer (
+	approval TEXT NOT NULL, 
+	iss TEXT NOT NULL, 
+	sub TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	type TEXT NOT NULL, 
+	login_id BLOB NOT NULL, 
+	granted BOOLEAN NOT NULL, 
+	comment TEXT NOT NULL, 
+	channel TEXT NOT NULL, 
+	at BIGINT NOT NULL, 
+	record_id BLOB NOT NULL, 
+	record_leaf TEXT NOT NULL, 
+	repeat_key TEXT NOT NULL, 
+	PRIMARY KEY (approval, iss, sub), 
+	FOREIGN KEY(approval) REFERENCES approval (approval) ON DELETE CASCADE
+);
+INSERT INTO "approval_answer" VALUES('AR-BRRFMXHYS0','https://localhost:25477','u-dora','dora','human',X'5CAB0087A04142A498726D535EE939BD',1,'golden','cli',1796089973581019,X'01A22F4E0B4E7000A2FFD027FD4744A5','3918bc3b7d16e35b05f25bd9ce6148825aff82e81105b5c133db6b1ef52bd108','');
+INSERT INTO "approval_answer" VALUES('AR-Y46BBTJVZH','https://localhost:25477','u-dora','dora','human',X'5CAB0087A04142A498726D535EE939BD',1,'golden','cli',1796089973923012,X'01A22F4E0CA470009BF5A15F5C80251E','59c6fca8f92b86039a0db0f1e5dd74f5d6e10e2c2d71a381b249e14e3b7e5321','');
+CREATE TABLE approval_group (
+	approval TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	PRIMARY KEY (approval, name), 
+	FOREIGN KEY(approval) REFERENCES approval (approval) ON DELETE CASCADE
+);
+INSERT INTO "approval_group" VALUES('AR-BRRFMXHYS0','dba-managers');
+INSERT INTO "approval_group" VALUES('AR-Y46BBTJVZH','dba-managers');
+INSERT INTO "approval_group" VALUES('AR-E258EEYMH0','dba-managers');
+CREATE TABLE checkpoint (
+	size INTEGER NOT NULL, 
+	root BLOB NOT NULL, 
+	note BLOB NOT NULL, 
+	signed_at TEXT NOT NULL, 
+	PRIMARY KEY (size)
+);
+INSERT INTO "checkpoint" VALUES(6,X'4D30DB440B2A1E78154EF5807702A9D01C6C869EAF6103FE0304932A7817821D',X'766573746962756C652E6578616D706C652F676F6C64656E0A360A5454446252417371486E67565476574164774B7030427873687036765951502B417753544B6E67586768303D0A0AE2809420766573746962756C652E6578616D706C652F676F6C64656E204E58644F6B2F39422F4C423531627374714352472B48456531326852326E68464170364D5365354974554E6B2B4A3043432B4D776956334B45444A596E6F6C4A676A4B46744566385832304F4D534C5234733742555133745241773D0A','2026-12-01T01:52:52.519857Z');
+INSERT INTO "checkpoint" VALUES(10,X'3DDB39E78971BF28862220FA3936D2F0FA29B1E830ECFAB2F5481C6175AEA62B',X'766573746962756C652E6578616D706C652F676F6C64656E0A31300A5064733535346C7876796947496944364F54625338506F70736567773750717939556763595857757069733D0A0AE2809420766573746962756C652E6578616D706C652F676F6C64656E204E58644F6B31793252674A566C754D7365437839447765486B75756D2B424C43514C2F55427853574D4A777456796C4175423853475A717732597246486F51732B667548536C6147674D7477482B2B394E4C494839726B514477593D0A','2026-12-01T01:52:53.187801Z');
+INSERT INTO "checkpoint" VALUES(34,X'73AEBDE1DFFBAB2F55936779CEF6E51EE6B44A33616F6180498A135E9B65EBC6',X'766573746962756C652E6578616D706C652F676F6C64656E0A33340A6336363934642F37717939566B3264357A76626C48756130536A4E686232474153596F545870746C3638593D0A0AE2809420766573746962756C652E6578616D706C652F676F6C64656E204E58644F6B776231326E64724257326D533835617A327A43474B6A6662545A44627A45776A314E6E6254614362582B654B5441496A736A443965313173372F3759775558434F634A6F6853656F4A353635396E39396B516858516F3D0A','2026-12-01T01:52:53.899174Z');
+INSERT INTO "checkpoint" VALUES(46,X'87E3FADDFEA4C6630EB901952AAEE2432DAA20729B0EAB0F7F3D149CD8D45DF2',X'766573746962756C652E6578616D706C652F676F6C64656E0A34360A682B50363366366B786D4D4F755147564B7137695179327149484B6244717350667A30556E4E6A555866493D0A0AE2809420766573746962756C652E6578616D706C652F676F6C64656E204E58644F6B33465254664658592F6D76532B3361697264796333714168777A482B716D506F304550726D38492F624B2F6A356754624E536A63626D4D436B5769423256623849654D575547462F726E6E69716F6D4730384A6F67413D0A','2026-12-01T01:52:54.535432Z');
+CREATE TABLE chunk (
+	session BLOB NOT NULL, 
+	stream TEXT NOT NULL, 
+	seq INTEGER NOT NULL, 
+	object TEXT NOT NULL, 
+	first_us INTEGER NOT NULL, 
+	last_us INTEGER NOT NULL, 
+	first_statement INTEGER NOT NULL, 
+	last_statement INTEGER NOT NULL, 
+	PRIMARY KEY (session, stream, seq)
+);
+INSERT INTO "chunk" VALUES(X'DE400F7EE3B049699CE5D8AF20570AE5','results',0,'{"sha256": "c914d3681eafc23a4ace65f4dc79e23e8c7aa89ae9763b5a0ee5c1a72637bec9", "bytes": 367, "plain_salt": "fhxnR7DxypdOHFGO+blACA==", "plain_sha256": "df5ea3b3e2586cb2bcdc5c84413b253e2acfd84943748188fcebdd66e269c239", "plain_bytes": 458, "key": "4221054d-71bf-4e1a-b731-01f9a6fb1b3a"}',57157,811178,1,13);
+CREATE TABLE data_key (
+	key_id BLOB NOT NULL, 
+	class TEXT NOT NULL, 
+	kek TEXT NOT NULL, 
+	wrapped BLOB NOT NULL, 
+	destroy_after TEXT, 
+	destroyed_at TEXT, 
+	PRIMARY KEY (key_id)
+);
+INSERT INTO "data_key" VALUES(X'B27F6F85B2EE46AFAE9B6F85AA788879','token:k1','c41f2ac384bfca7f',X'A51152FB7E33DF646B3B0883A0D6584C646179B2D85F5950E2C37EDB4D274A887F4F9B0B77BA14E90A97FFBF8FE879B730958FEBFA94E3B6108A8253',NULL,NULL);
+INSERT INTO "data_key" VALUES(X'4221054D71BF4E1AB73101F9A6FB1B3A','session','c41f2ac384bfca7f',X'9587ADA5381DD9FA7E51C8BC9F055FC302E17AF11FC0D3B269F5C113B5D9F0F22298E58855BB145384A61E4DCFAF4462EB8E45A1031DCA3C509AFBB3',NULL,NULL);
+INSERT INTO "data_key" VALUES(X'3103050BA84E4900A5F9733E209D52EC','approval','c41f2ac384bfca7f',X'F53980EA262A36ACD8F1B010C8A0858B38D181827E38E1BF9768FDDCEF42D3700F19830B801EACE7152DB4AB593A429D776AB9F0C37184EA978888F0',NULL,NULL);
+INSERT INTO "data_key" VALUES(X'1A51103B26E94BF3A48126272B62F8E2','approval','c41f2ac384bfca7f',X'28AE89B52CE015C770019DC6D626FE4F44E3FB47821124DCEBB5AB98C6EF10C071A70D449B100D7FA87EDDC16BCF2B09F70365E3C4EDA2C530E56831',NULL,NULL);
+INSERT INTO "data_key" VALUES(X'CA3571E6995F42C29BF4814948C7FB03','approval','c41f2ac384bfca7f',X'4FA1AD4E49FF7D9C9192A3437F95CFD66EB02BE335961A3793748BF516DCF9BA51A929AA7F4A50018E81F107120540B5DA3E6FD09A5168558BD89C5B',NULL,NULL);
+INSERT INTO "data_key" VALUES(X'903AF753DEA34BBE9FFC482FDBDF1702','approval','c41f2ac384bfca7f',X'A164227F72064BF2DB6E1641043103F7704FE20D15337400F0DF84BAC7B0F632D16EDFD9BD30448575DA679BE85B9D4EDAA86C295A660E04F95A9D04',NULL,NULL);
+INSERT INTO "data_key" VALUES(X'52D42C4DFC7548AEB70E396159001D6E','session','c41f2ac384bfca7f',X'78A42FF598650D48A1B8BECAF72333DEC8FE3142B7A5E8006457AFE3F333D68907422D76B7A6911601D47DC50B0E51F71FE1FE1E063DF7F7165ED169',NULL,NULL);
+CREATE TABLE leaf (
+	leaf_index INTEGER NOT NULL, 
+	node TEXT NOT NULL, 
+	epoch INTEGER NOT NULL, 
+	n INTEGER NOT NULL, 
+	segment INTEGER NOT NULL, 
+	"offset" INTEGER NOT NULL, 
+	PRIMARY KEY (leaf_index), 
+	UNIQUE (node, epoch, n)
+);
+INSERT INTO "leaf" VALUES(0,'golden.control',1,0,0,0);
+INSERT INTO "leaf" VALUES(1,'golden.0',1,0,0,0);
+INSERT INTO "leaf" VALUES(2,'golden.0',1,1,0,546);
+INSERT INTO "leaf" VALUES(3,'golden.control',1,1,0,562);
+INSERT INTO "leaf" VALUES(4,'golden.control',1,2,0,1180);
+INSERT INTO "leaf" VALUES(5,'golden.control',1,3,0,3120);
+INSERT INTO "leaf" VALUES(6,'golden.control',1,4,0,3730);
+INSERT INTO "leaf" VALUES(7,'golden.control',1,5,0,4428);
+INSERT INTO "leaf" VALUES(8,'golden.control',1,6,0,5121);
+INSERT INTO "leaf" VALUES(9,'golden.control',1,7,0,5819);
+INSERT INTO "leaf" VALUES(10,'golden.0',1,2,0,1132);
+INSERT INTO "leaf" VALUES(11,'golden.0',1,3,0,2207);
+INSERT INTO "leaf" VALUES(12,'golden.0',1,4,0,3766);
+INSERT INTO "leaf" VALUES(13,'golden.0',1,5,0,5105);
+INSERT INTO "leaf" VALUES(14,'golden.0',1,6,0,6017);
+INSERT INTO "leaf" VALUES(15,'golden.0',1,7,0,7370);
+INSERT INTO "leaf" VALUES(16,'golden.0',1,8,0,8124);
+INSERT INTO "leaf" VALUES(17,'golden.0',1,9,0,9206);
+INSERT INTO "leaf" VALUES(18,'golden.0',1,10,0,10094);
+INSERT INTO "leaf" VALUES(19,'golden.0',1,11,0,11283);
+INSERT INTO "leaf" VALUES(20,'golden.0',1,12,0,12038);
+INSERT INTO "leaf" VALUES(21,'golden.0',1,13,0,13304);
+INSERT INTO "leaf" VALUES(22,'golden.0',1,14,0,14524);
+INSERT INTO "leaf" VALUES(23,'golden.0',1,15,0,15442);
+INSERT INTO "leaf" VALUES(24,'golden.0',1,16,0,16638);
+INSERT INTO "leaf" VALUES(25,'golden.control',1,8,0,6512);
+INSERT INTO "leaf" VALUES(26,'golden.0',1,17,0,17394);
+INSERT INTO "leaf" VALUES(27,'golden.0',1,18,0,18660);
+INSERT INTO "leaf" VALUES(28,'golden.0',1,19,0,19772);
+INSERT INTO "leaf" VALUES(29,'golden.0',1,20,0,20529);
+INSERT INTO "leaf" VALUES(30,'golden.0',1,21,0,21719);
+INSERT INTO "leaf" VALUES(31,'golden.0',1,22,0,22475);
+INSERT INTO "leaf" VALUES(32,'golden.0',1,23,0,23741);
+INSERT INTO "leaf" VALUES(33,'golden.0',1,24,0,24961);
+INSERT INTO "leaf" VALUES(34,'golden.0',1,25,0,25879);
+INSERT INTO "leaf" VALUES(35,'golden.0',1,26,0,27076);
+INSERT INTO "leaf" VALUES(36,'golden.0',1,27,0,27832);
+INSERT INTO "leaf" VALUES(37,'golden.0',1,28,0,29023);
+INSERT INTO "leaf" VALUES(38,'golden.0',1,29,0,29779);
+INSERT INTO "leaf" VALUES(39,'golden.0',1,30,0,31046);
+INSERT INTO "leaf" VALUES(40,'golden.0',1,31,0,32266);
+INSERT INTO "leaf" VALUES(41,'golden.0',1,32,0,33184);
+INSERT INTO "leaf" VALUES(42,'golden.0',1,33,0,34381);
+INSERT INTO "leaf" VALUES(43,'golden.0',1,34,0,35137);
+INSERT INTO "leaf" VALUES(44,'golden.0',1,35,0,36065);
+INSERT INTO "leaf" VALUES(45,'golden.control',1,9,0,7725);
+CREATE TABLE log_state (
+	id INTEGER NOT NULL CHECK (id = 1), 
+	origin TEXT NOT NULL, 
+	size INTEGER NOT NULL, 
+	frontier BLOB NOT NULL, 
+	root BLOB NOT NULL, 
+	published_size INTEGER NOT NULL, 
+	published_frontier BLOB NOT NULL, 
+	rebuild_to INTEGER NOT NULL, 
+	has_genesis BOOLEAN NOT NULL, 
+	PRIMARY KEY (id)
+);
+INSERT INTO "log_state" VALUES(1,'vestibule.example/golden',46,X'CA52AFD17236FD195189C7FFA79B0AF66A4A4347087056C9E30CAE31BE72C0131D3649D98BD26AE77213629EDFA57B307FC2874BFF4DB6DD98E3A5E1D85F658978231B09821CA2D189BDA94EA4B005CDA0401F40ABD346A0F6ADD9E0A4AB768A51836E7ED5B50E90928433B8E78EA1351527867600BEAC73B7DBCD0986DB6053',X'87E3FADDFEA4C6630EB901952AAEE2432DAA20729B0EAB0F7F3D149CD8D45DF2',46,X'CA52AFD17236FD195189C7FFA79B0AF66A4A4347087056C9E30CAE31BE72C0131D3649D98BD26AE77213629EDFA57B307FC2874BFF4DB6DD98E3A5E1D85F658978231B09821CA2D189BDA94EA4B005CDA0401F40ABD346A0F6ADD9E0A4AB768A51836E7ED5B50E90928433B8E78EA1351527867600BEAC73B7DBCD0986DB6053',0,1);
+CREATE TABLE login (
+	login_id BLOB NOT NULL, 
+	iss TEXT NOT NULL, 
+	sub TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	folded_name TEXT NOT NULL, 
+	type TEXT NOT NULL, 
+	provider TEXT NOT NULL, 
+	groups TEXT NOT NULL, 
+	amr TEXT NOT NULL, 
+	acr TEXT NOT NULL, 
+	auth_time BIGINT, 
+	ip TEXT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	expires_at BIGINT NOT NULL, 
+	revoked_at BIGINT, 
+	PRIMARY KEY (login_id)
+);
+INSERT INTO "login" VALUES(X'E0DB445C518040279FE1DE6C5BB990B9','https://localhost:25477','u-dev1','dev1','dev1','human','corp','["engineering"]','[]','',1796089972000000,'127.0.0.1',1796089972686362,1796118772686362,NULL);
+INSERT INTO "login" VALUES(X'5CAB0087A04142A498726D535EE939BD','https://localhost:25477','u-dora','dora','dora','human','corp','["dba-managers", "engineering"]','[]','',1796089972000000,'127.0.0.1',1796089973101964,1796118773101964,NULL);
+CREATE TABLE masked_columns (
+	session BLOB NOT NULL, 
+	number INTEGER NOT NULL, 
+	columns TEXT NOT NULL, 
+	PRIMARY KEY (session, number)
+);
+INSERT INTO "masked_columns" VALUES(X'DE400F7EE3B049699CE5D8AF20570AE5',1,'{"ssn": "ssn"}');
+CREATE TABLE node_epoch (
+	node TEXT NOT NULL, 
+	epoch INTEGER NOT NULL, 
+	integrated_n INTEGER NOT NULL, 
+	integrated_leaf BLOB NOT NULL, 
+	leaf_index INTEGER NOT NULL, 
+	PRIMARY KEY (node, epoch)
+);
+INSERT INTO "node_epoch" VALUES('golden.control',1,9,X'59C6FCA8F92B86039A0DB0F1E5DD74F5D6E10E2C2D71A381B249E14E3B7E5321',45);
+INSERT INTO "node_epoch" VALUES('golden.0',1,35,X'1A1A1518A173FF667A87AFBEC64BDD26EC7A54B047CF44D3E2BA0C23BDB865B3',44);
+CREATE TABLE open_session (
+	session BLOB NOT NULL, 
+	node TEXT NOT NULL, 
+	target TEXT, 
+	opened_id BLOB NOT NULL, 
+	opened_leaf BLOB NOT NULL, 
+	opened_at INTEGER NOT NULL, 
+	last_at INTEGER NOT NULL, 
+	last_sn INTEGER NOT NULL, 
+	statements INTEGER NOT NULL, 
+	allowed INTEGER NOT NULL, 
+	denied INTEGER NOT NULL, 
+	held INTEGER NOT NULL, 
+	rows INTEGER NOT NULL, 
+	bytes_to_client INTEGER NOT NULL, 
+	PRIMARY KEY (session)
+);
+CREATE TABLE open_statement (
+	leaf BLOB NOT NULL, 
+	session BLOB NOT NULL, 
+	number INTEGER NOT NULL, 
+	id BLOB NOT NULL, 
+	PRIMARY KEY (leaf)
+);
+CREATE TABLE policy_applied (
+	leaf INTEGER NOT NULL, 
+	policy TEXT NOT NULL, 
+	applied_at TEXT NOT NULL, 
+	PRIMARY KEY (leaf)
+);
+INSERT INTO "policy_applied" VALUES(4,'1e91abca5e881d622900bd21ff45276d24b33b88f2ab97937d425f98eb204d83','1796089971673598');
+CREATE TABLE session (
+	session BLOB NOT NULL, 
+	opened_at TEXT NOT NULL, 
+	closed_at TEXT, 
+	issuer TEXT NOT NULL, 
+	subject TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	folded_name TEXT NOT NULL, 
+	ip TEXT NOT NULL, 
+	port INTEGER NOT NULL, 
+	banner TEXT NOT NULL, 
+	protocol TEXT NOT NULL, 
+	target TEXT NOT NULL, 
+	account TEXT NOT NULL, 
+	"database" TEXT NOT NULL, 
+	ends_at TEXT NOT NULL, 
+	policy TEXT NOT NULL, 
+	cause TEXT, 
+	statements INTEGER, 
+	allowed INTEGER, 
+	denied INTEGER, 
+	rows INTEGER, 
+	complete BOOLEAN, 
+	leaf INTEGER NOT NULL, 
+	PRIMARY KEY (session)
+);
+INSERT INTO "session" VALUES(X'DE400F7EE3B049699CE5D8AF20570AE5','2026-12-01T01:52:53.203068Z','2026-12-01T01:52:54.035017Z','https://localhost:25477','u-dev1','dev1','dev1','127.0.0.1',43804,'golden','postgres','core-banking','vestibule_rw','core','2026-12-01T09:52:52.686362Z','1e91abca5e881d622900bd21ff45276d24b33b88f2ab97937d425f98eb204d83','client_closed',13,8,1,4,1,11);
+CREATE TABLE statement (
+	session BLOB NOT NULL, 
+	number INTEGER NOT NULL, 
+	record BLOB NOT NULL, 
+	decided_at TEXT NOT NULL, 
+	text TEXT NOT NULL, 
+	text_bytes INTEGER NOT NULL, 
+	parameters TEXT NOT NULL, 
+	operations TEXT NOT NULL, 
+	decision TEXT NOT NULL, 
+	rule TEXT NOT NULL, 
+	cause TEXT NOT NULL, 
+	leaf INTEGER NOT NULL, 
+	finished_at TEXT, 
+	outcome TEXT, 
+	error_code TEXT, 
+	error_text TEXT, 
+	rows INTEGER, 
+	bytes INTEGER, 
+	duration_us INTEGER, 
+	"transaction" TEXT, 
+	PRIMARY KEY (session, number), 
+	UNIQUE (record)
+);
+INSERT INTO "statement" VALUES(X'DE400F7EE3B049699CE5D8AF20570AE5',1,X'01A22F4E0A087000AE6317968ACC5652','2026-12-01T01:52:53.256890Z','SELECT name, ssn FROM customers ORDER BY id LIMIT 3',51,'[]','[{"verb": "select", "object": "customers", "impact": "read"}]','allow','engineers work in production','granted',12,'2026-12-01T01:52:53.259303Z','ok',NULL,NULL,3,102,2749,'I');
+INSERT INTO "statement" VALUES(X'DE400F7EE3B049699CE5D8AF20570AE5',2,X'01A22F4E0A0D7000BE8D00C567B49456','2026-12-01T01:52:53.261469Z','UPDATE loans SET principal = principal + $1 WHERE id = $2',57,'[{"type": "21", "value": "1", "null": false}, {"type": "21", "value": "3", "null": false}]','[{"verb": "update", "object": "loans", "impact": "write"}]','allow','engineers work in production','granted',14,'2026-12-01T01:52:53.262802Z','ok',NULL,NULL,1,0,2813,'I');
+INSERT INTO "statement" VALUES(X'DE400F7EE3B049699CE5D8AF20570AE5',3,X'01A22F4E0A1070008D186D7B93CE9EB3','2026-12-01T01:52:53.264014Z','DROP TABLE loans',16,'[]','[]','deny','unsupported','vestibule: only temporary tables of this session can be dropped where columns are masked for you',16,'2026-12-01T01:52:53.264014Z','refused','42501','vestibule: only temporary tables of this session can be dropped where columns are masked for you',0,0,0,'I');
+INSERT INTO "statement" VALUES(X'DE400F7EE3B049699CE5D8AF20570AE5',4,X'01A22F4E0A117000AA5E0B707E321CE1','2026-12-01T01:52:53.265304Z','BEGIN',5,'[]','[{"verb": "begin", "impact": "read"}]','allow','engineers work in production','granted',18,'2026-12-01T01:52:53.266188Z','ok',NULL,NULL,0,0,1054,'T');
+INSERT INTO "statement" VALUES(X'DE400F7EE3B049699CE5D8AF20570AE5',5,X'01A22F4E0A13700099F39EB695D09490','2026-12-01T01:52:53.267362Z','DELETE FROM loans WHERE id = 99901',34,'[]','[{"verb": "delete", "object": "loans", "impact": "write"}]','hold','deleting takes two','A second person looks at what is deleted.',20,'2026-12-01T01:52:53.293779Z','refused','42501','vestibule: approval AR-BRRFMXHYS0 required: https://localhost:22196/approvals/AR-BRRFMXHYS0; run it again after approval',0,0,26551,'E');
+INSERT INTO "statement" VALUES(X'DE400F7EE3B049699CE5D8AF20570AE5',6,X'01A22F4E0A2F70009F0FB931F8D36FD8','2026-12-01T01:52:53.295734Z','ROLLBACK',8,'[]','[{"verb": "rollback", "impact": "read"}]','allow','engineers work in production','granted',23,'2026-12-01T01:52:53.297462Z','ok',NULL,NULL,0,0,2414,'I');
+INSERT INTO "statement" VALUES(X'DE400F7EE3B049699CE5D8AF20570AE5',7,X'01A22F4E0B867000B9EB35DA89C60A78','2026-12-01T01:52:53.638025Z','DELETE FROM loans WHERE id = 99901',34,'[]','[{"verb": "delete", "object": "loans", "impact": "write"}]','hold','deleting takes two','A second person looks at what is deleted.',26,'2026-12-01T01:52:53.653233Z','ok',NULL,NULL,0,0,16502,'I');
+INSERT INTO "statement" VALUES(X'DE400F7EE3B049699CE5D8AF20570AE5',8,X'01A22F4E0B96700089BE717E41A63C1A','2026-12-01T01:52:53.654217Z','BEGIN',5,'[]','[{"verb": "begin", "impact": "read"}]','allow','engineers work in production','granted',29,'2026-12-01T01:52:53.655304Z','ok',NULL,NULL,0,0,1451,'T');
+INSERT INTO "statement" VALUES(X'DE400F7EE3B049699CE5D8AF20570AE5',9,X'01A22F4E0B987000BBC7FF509E9EF21B','2026-12-01T01:52:53.656586Z','DELETE FROM loans WHERE id = 99902',34,'[]','[{"verb": "delete", "object": "loans", "impact": "write"}]','hold','deleting takes two','A second person looks at what is deleted.',31,'2026-12-01T01:52:53.667578Z','refused','42501','vestibule: approval AR-Y46BBTJVZH required: https://localhost:22196/approvals/AR-Y46BBTJVZH; run it again after approval',0,0,10582,'E');
+INSERT INTO "statement" VALUES(X'DE400F7EE3B049699CE5D8AF20570AE5',10,X'01A22F4E0CE77000939B9CDA4CBAB14F','2026-12-01T01:52:53.991189Z','ROLLBACK',8,'[]','[{"verb": "rollback", "impact": "read"}]','allow','engineers work in production','granted',34,'2026-12-01T01:52:53.992477Z','ok',NULL,NULL,0,0,1550,'I');
+INSERT INTO "statement" VALUES(X'DE400F7EE3B049699CE5D8AF20570AE5',11,X'01A22F4E0CE97000BD91CE650BFEC323','2026-12-01T01:52:53.993296Z','BEGIN',5,'[]','[{"verb": "begin", "impact": "read"}]','allow','engineers work in production','granted',36,'2026-12-01T01:52:53.994203Z','ok',NULL,NULL,0,0,1196,'T');
+INSERT INTO "statement" VALUES(X'DE400F7EE3B049699CE5D8AF20570AE5',12,X'01A22F4E0CEC7000B4E957FAEB83A838','2026-12-01T01:52:53.996809Z','DELETE FROM loans WHERE id = 99903',34,'[]','[{"verb": "delete", "object": "loans", "impact": "write"}]','hold','deleting takes two','A second person looks at what is deleted.',38,'2026-12-01T01:52:54.011285Z','refused','42501','vestibule: approval AR-E258EEYMH0 required: https://localhost:22196/approvals/AR-E258EEYMH0; run it again after approval',0,0,14663,'E');
+INSERT INTO "statement" VALUES(X'DE400F7EE3B049699CE5D8AF20570AE5',13,X'01A22F4E0CFB7001A9F10C9DB1732DF8','2026-12-01T01:52:54.011493Z','ROLLBACK',8,'[]','[{"verb": "rollback", "impact": "read"}]','allow','engineers work in production','granted',41,'2026-12-01T01:52:54.014803Z','ok',NULL,NULL,0,0,2374,'I');
+CREATE TABLE token (
+	token_id BLOB NOT NULL, 
+	digest BLOB NOT NULL, 
+	login_id BLOB NOT NULL, 
+	kind TEXT NOT NULL, 
+	targets TEXT, 
+	created_at BIGINT NOT NULL, 
+	expires_at BIGINT NOT NULL, 
+	revoked_at BIGINT, 
+	used_at BIGINT, 
+	PRIMARY KEY (token_id), 
+	UNIQUE (digest), 
+	FOREIGN KEY(login_id) REFERENCES login (login_id) ON DELETE CASCADE
+);
+INSERT INTO "token" VALUES(X'5755974C8854498592AF40FB5F857B6F',X'7AFCF59735AB587209DA30D31A4C3C52EAFC82BF5DB08CDB42F9A66C74665B7F',X'E0DB445C518040279FE1DE6C5BB990B9','gateway',NULL,1796089972686362,1796118772686362,NULL,NULL);
+INSERT INTO "token" VALUES(X'9246FDCE081E4F5B96B7DF01600BE254',X'A1E80CEEEA077F7D41C2FE02438748C3A0E8EFB6F0A73A61E48C70D9C82C7ED9',X'5CAB0087A04142A498726D535EE939BD','gateway',NULL,1796089973101964,1796118773101964,NULL,NULL);
+CREATE INDEX approval_by_requester ON approval (iss, sub, target);
+CREATE INDEX approval_by_state ON approval (state, expires_at);
+CREATE INDEX approval_by_time ON approval (requested_at, approval);
+CREATE INDEX chunk_by_statement ON chunk (session, stream, last_statement);
+CREATE INDEX chunk_by_time ON chunk (session, stream, last_us);
+CREATE INDEX ix_data_key_class ON data_key (class);
+CREATE INDEX ix_login_expires_at ON login (expires_at);
+CREATE INDEX login_by_name ON login (iss, folded_name);
+CREATE INDEX ix_open_session_node ON open_session (node);
+CREATE INDEX ix_open_statement_session ON open_statement (session);
+CREATE INDEX session_by_name ON session (folded_name, opened_at);
+CREATE INDEX session_by_target ON session (target, opened_at);
+CREATE INDEX session_by_time ON session (opened_at, session);
+CREATE INDEX ix_token_login_id ON token (login_id);
+COMMIT;
