@@ -50,6 +50,8 @@ VOLATILE_READ: Final = re.compile(
     r"|pg_blocking_pids|pg_safe_snapshot_blocking_pids|pg_notification_queue_usage|pg_jit_available"
     r"|pg_partition_(ancestors|tree)|pg_(database_)?collation_actual_version|pg_stat_get_xact_.*"
     r"|pg_stat_clear_snapshot|pg_get_wait_events"
+    # pg_dump: its workers see what it sees; the state of sequences
+    r"|pg_export_snapshot|pg_get_sequence_data"
 )
 
 WRITE: Final = re.compile(

@@ -35,6 +35,7 @@ LOCK = ROOT / "requirements" / "test.txt"
 #: What the package is made of, pages included.
 SOURCES = frozenset({".py", ".html", ".css", ".js", ".svg"})
 NODE_LOCK = ROOT / "tests" / "support" / "node" / "package-lock.json"
+GO_CLIENT = ROOT / "tests" / "support" / "go" / "pgx"
 #: What the row kernel is made from, and how.
 KERNEL = tuple(ROOT / "src" / "vestibule" / "protocols" / "postgres" / name for name in ("rows.py", "uncompiled.py"))
 KERNEL_HOOK = ROOT / "scripts" / "kernel.py"
@@ -335,6 +336,29 @@ def provide_components(home: Path, python: Path) -> None:
     set_done(tools, "node", state)
 
 
+def provide_go_client(home: Path, python: Path) -> None:
+    """Build the tests' pgx client with the Go of the environment; module and build caches are thrown away."""
+    tools, folder = home / ".tools", home / ".tools" / "go"
+    sources = [GO_CLIENT / name for name in ("main.go", "go.mod", "go.sum")]
+    state = digest(LOCK, platform.machine(), *sources)
+    if is_done(tools, "go", state) and (folder / "pgx").exists():
+        return
+    say("building the client of Go's pgx (about a minute)")
+    shutil.rmtree(folder, ignore_errors=True)
+    env = {
+        **os.environ,
+        "GOFLAGS": "-trimpath -buildvcs=false -mod=readonly -modcacherw",
+        "CGO_ENABLED": "0",
+        "GOTOOLCHAIN": "local",
+        "GOPATH": str(folder / "path"),
+        "GOCACHE": str(folder / "cache"),
+    }
+    run(python.parent / "go", "build", "-ldflags=-s -w", "-o", folder / "pgx", ".", cwd=GO_CLIENT, env=env)
+    for name in ("path", "cache"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    set_done(tools, "go", state)
+
+
 def provide_driver_tests(home: Path, python: Path) -> None:
     """Fetch the sources of the locked asyncpg: its own tests run through the gateway."""
     tools, folder = home / ".tools", home / ".tools" / "asyncpg"
@@ -392,6 +416,7 @@ def main() -> int:
         python = provide_environment(home)
         provide_package(home, python, build)
         provide_components(home, python)
+        provide_go_client(home, python)
         provide_driver_tests(home, python)
     took = time.monotonic() - started
     if took > 2:

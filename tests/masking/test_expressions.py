@@ -173,3 +173,15 @@ def test_a_name_that_nothing_has_is_refused(text: str, code: str) -> None:
 
     assert isinstance(decision, Unsupported)
     assert decision.code == code
+
+
+def test_a_column_of_the_system_that_holds_values_is_refused_with_what_a_dump_can_do_instead() -> None:
+    attributes = relation(1_249, "pg_catalog.pg_attribute", ["attrelid", "attmissingval"])
+    scene = Scene(sensitive(attributes), is_fresh=True)
+
+    refused = decided("SELECT CASE WHEN true THEN attmissingval END FROM pg_attribute", scene)
+
+    assert isinstance(refused, Unsupported)
+    assert "attmissingval is masked for you" in refused.message
+    assert "COPY (SELECT column, ...) TO STDOUT" in refused.hint
+    assert "dump" in refused.hint

@@ -132,3 +132,25 @@ def test_a_compiler_that_is_there_is_used(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_build_that_does_not_exist_is_refused() -> None:
     with pytest.raises(setup.Missing, match="VESTIBULE_BUILD is 'fast'; write pure or compiled"):
         setup.provide_compiler("fast")
+
+
+def test_the_go_client_is_built_once_from_its_locked_modules_and_leaves_no_caches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[dict[str, str]] = []
+
+    def run(*_: object, cwd: Path, env: dict[str, str]) -> None:
+        assert (cwd / "go.sum").exists()
+        for name in ("GOPATH", "GOCACHE"):
+            Path(env[name]).mkdir(parents=True)
+        (tmp_path / ".tools" / "go" / "pgx").touch()
+        runs.append(env)
+
+    monkeypatch.setattr(setup, "run", run)
+    for _ in range(2):
+        setup.provide_go_client(tmp_path, Path(sys.executable))
+
+    assert len(runs) == 1
+    assert (runs[0]["CGO_ENABLED"], runs[0]["GOTOOLCHAIN"]) == ("0", "local")
+    assert {"-trimpath", "-mod=readonly"} <= set(runs[0]["GOFLAGS"].split())
+    assert [path.name for path in (tmp_path / ".tools" / "go").iterdir()] == ["pgx"]

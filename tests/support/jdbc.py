@@ -25,11 +25,13 @@ class Job:
     autocommit: bool = True
     #: Rows that the driver asks for at a time; 0 is all of them. Autocommit makes it ask for all of them, too.
     fetch_size: int = 0
+    #: What is done behind the statements, in the words of `jdbc_client.STEPS`: `{"do": "batch", "text": ...}`.
+    steps: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What each statement gave: `rows`, the number it `changed`, or the `state` and `message` of its failure."""
+    """What each statement or step gave: `rows`, the number it `changed`, or `state` and `message` of its failure."""
 
     driver: str
     results: list[dict[str, Any]] = field(default_factory=list)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,11 @@ def _results(driver: Any, job: dict[str, Any]) -> list[dict[str, Any]]:
             results.append(_result(connection, text, job["fetch_size"]))
         except failure as error:
             results.append(_wrong(error))
+    for step in job["steps"]:
+        try:
+            results.append(STEPS[step["do"]](connection, step))
+        except failure as error:
+            results.append(_wrong(error))
     connection.close()
     return results
 
@@ -56,13 +63,130 @@ def _result(connection: Any, text: str, fetch_size: int) -> dict[str, Any]:
         if not statement.execute():
             return {"changed": int(statement.getUpdateCount())}
         found = statement.getResultSet()
-        places = range(1, found.getMetaData().getColumnCount() + 1)
-        rows = []
-        while found.next():
-            rows.append([_text(found.getString(place)) for place in places])
-        return {"rows": rows}
+        about = found.getMetaData()
+        names = [str(about.getColumnLabel(place)) for place in range(1, about.getColumnCount() + 1)]
+        return {"columns": names, "rows": _rows(found)}
     finally:
         statement.close()
+
+
+def _rows(found: Any) -> list[list[str | None]]:
+    about = found.getMetaData()
+    types = [str(about.getColumnTypeName(place)) for place in range(1, about.getColumnCount() + 1)]
+    rows = []
+    while found.next():
+        rows.append([_value(found, place, name) for place, name in enumerate(types, 1)])
+    return rows
+
+
+def _value(found: Any, place: int, name: str) -> str | None:
+    # As a string the driver names the array in memory once it has the binary form.
+    if name == "bytea":
+        data = found.getBytes(place)
+        return None if data is None else bytes(data).hex()
+    return _text(found.getString(place))
+
+
+def _repeat(connection: Any, step: dict[str, Any]) -> dict[str, Any]:
+    """Run one prepared statement `times` times; give the rows of each."""
+    statement = connection.prepareStatement(step["text"])
+    runs = []
+    for _ in range(step["times"]):
+        for place, value in enumerate(step.get("values", ()), 1):
+            statement.setObject(place, value)
+        runs.append(_rows(statement.executeQuery()))
+    statement.close()
+    return {"runs": runs}
+
+
+def _batch(connection: Any, step: dict[str, Any]) -> dict[str, Any]:
+    """Send one statement with many rows of values at once; give the numbers that were changed."""
+    statement = connection.prepareStatement(step["text"])
+    try:
+        for row in step["rows"]:
+            for place, value in enumerate(row, 1):
+                statement.setObject(place, value)
+            statement.addBatch()
+        return {"counts": [int(count) for count in statement.executeBatch()]}
+    finally:
+        statement.close()
+
+
+def _keys(connection: Any, step: dict[str, Any]) -> dict[str, Any]:
+    """Run a statement and read the keys that it made."""
+    statement = connection.prepareStatement(step["text"], jpype.JArray(jpype.JString)(step["columns"]))
+    statement.executeUpdate()
+    return {"rows": _rows(statement.getGeneratedKeys())}
+
+
+def _describe(connection: Any, step: dict[str, Any]) -> dict[str, Any]:
+    """Ask DatabaseMetaData."""
+    arguments = [
+        jpype.JArray(jpype.JString)(value) if isinstance(value, list) else value for value in step["arguments"]
+    ]
+    found = getattr(connection.getMetaData(), step["call"])(*arguments)
+    return {"rows": _rows(found)} if hasattr(found, "next") else {"value": str(found)}
+
+
+def _copy_in(connection: Any, step: dict[str, Any]) -> dict[str, Any]:
+    """COPY FROM STDIN by CopyManager."""
+    reader = jpype.JClass("java.io.StringReader")(step["data"])
+    return {"changed": int(_copier(connection).copyIn(step["text"], reader))}
+
+
+def _copy_out(connection: Any, step: dict[str, Any]) -> dict[str, Any]:
+    """COPY TO STDOUT by CopyManager."""
+    writer = jpype.JClass("java.io.StringWriter")()
+    _copier(connection).copyOut(step["text"], writer)
+    return {"data": str(writer.toString())}
+
+
+def _copier(connection: Any) -> Any:
+    return jpype.JClass("org.postgresql.copy.CopyManager")(connection)
+
+
+def _cancel(connection: Any, step: dict[str, Any]) -> dict[str, Any]:
+    """Run a long statement and cancel it from another thread, again and again until it has ended."""
+    statement = connection.createStatement()
+    has_ended = threading.Event()
+
+    def press() -> None:
+        while not has_ended.wait(0.3):
+            statement.cancel()
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    try:
+        statement.execute(step["text"])
+    finally:
+        has_ended.set()
+        presser.join()
+    return {}
+
+
+def _commit(connection: Any, _: dict[str, Any]) -> dict[str, Any]:
+    connection.commit()
+    return {}
+
+
+def _roll_back(connection: Any, _: dict[str, Any]) -> dict[str, Any]:
+    connection.rollback()
+    return {}
+
+
+#: What a step can do, by its `do`.
+STEPS: dict[str, Callable[[Any, dict[str, Any]], dict[str, Any]]] = {
+    "ask": lambda connection, step: _result(connection, step["text"], step.get("fetch_size", 0)),
+    "repeat": _repeat,
+    "batch": _batch,
+    "keys": _keys,
+    "describe": _describe,
+    "copy in": _copy_in,
+    "copy out": _copy_out,
+    "cancel": _cancel,
+    "commit": _commit,
+    "roll back": _roll_back,
+}
 
 
 def _text(value: Any) -> str | None:
@@ -70,7 +194,14 @@ def _text(value: Any) -> str | None:
 
 
 def _wrong(error: Any) -> dict[str, Any]:
-    return {"state": _text(error.getSQLState()), "message": str(error.getMessage())}
+    wrong: dict[str, Any] = {"state": _text(error.getSQLState()), "message": str(error.getMessage())}
+    # Of a batch, the driver wraps the server's error.
+    while error is not None and not hasattr(error, "getServerErrorMessage"):
+        error = error.getNextException() if hasattr(error, "getNextException") else None
+    said = None if error is None else error.getServerErrorMessage()
+    if said is not None:
+        wrong |= {"position": int(said.getPosition()), "detail": _text(said.getDetail()), "hint": _text(said.getHint())}
+    return wrong
 
 
 if __name__ == "__main__":

@@ -26,6 +26,11 @@ _COUNTS: Final = frozenset({"funcname", "args", "agg_distinct", "funcformat", "l
 _CASTS: Final = frozenset({"text", "name", "varchar", "bpchar"})
 _EXISTS: Final = "EXISTS_SUBLINK"
 COUNT: Final = "Select the column by itself, or count(column)."
+#: What pg_dump is told, which reads such columns before it comes to any table.
+OF_THE_SYSTEM: Final = (
+    "This column of the system can hold values of masked ones. To copy rows, write COPY (SELECT column, ...) TO "
+    "STDOUT; a whole dump takes somebody to whom the policy shows all columns."
+)
 
 
 class Expressions:
@@ -70,6 +75,8 @@ class Expressions:
         self.note(shade)
         if self.is_strict:
             hint = COUNT if place in ("an expression", "a whole row") else ELSEWHERE
+            if shade.mask is not None and shade.mask.rule == built_in.RULE:
+                hint = OF_THE_SYSTEM
             raise RefusedError(
                 f"{self.called(shade)} is masked for you and cannot be used in {place}", hint, offset=offset
             )

@@ -118,3 +118,16 @@ def test_the_query_finds_what_a_server_has_of_its_own(version: int, request: pyt
     assert numbers <= found.type_numbers
     assert "upper" not in found.user_functions
     assert found.added == frozenset()
+
+
+EXPANDARRAY = ("function", "information_schema", "_pg_expandarray", "sql", "i", "f")
+
+
+def test_the_helpers_of_information_schema_are_vouched_for_while_they_are_the_only_ones_of_their_name() -> None:
+    made_by_initdb, overloaded = catalog([EXPANDARRAY]), catalog([EXPANDARRAY, EXPANDARRAY])
+    call = "SELECT (information_schema._pg_expandarray(i.indkey)).n FROM pg_catalog.pg_index i"
+
+    assert only(call, made_by_initdb).impact is Impact.READ
+    assert only(call, overloaded).impact is Impact.UNKNOWN
+    assert only(call, catalog([])).impact is Impact.UNKNOWN
+    assert only(call.replace("information_schema", "public"), made_by_initdb).impact is Impact.UNKNOWN

@@ -9,10 +9,12 @@ from vestibule.analysis.sql import settings
 LISTED = (
     "application_name DateStyle IntervalStyle TimeZone bytea_output extra_float_digits statement_timeout lock_timeout "
     "idle_in_transaction_session_timeout idle_session_timeout transaction_isolation default_transaction_read_only "
-    "enable_seqscan jit jit_above_cost geqo geqo_threshold random_page_cost plan_cache_mode role"
+    "enable_seqscan jit jit_above_cost geqo geqo_threshold random_page_cost plan_cache_mode role "
+    "synchronize_seqscans row_security transaction_timeout restrict_nonsystem_relation_kind "
+    "check_function_bodies default_tablespace default_table_access_method"
 )
 PINNED = (
-    "session_preload_libraries work_mem backslash_quote xmlbinary row_security default_tablespace log_statement "
+    "session_preload_libraries work_mem backslash_quote xmlbinary quote_all_identifiers log_statement "
     "session_replication_role vestibule.ticket app.user escape_string_warning jitter enable geqox dynamic_library_path "
     "local_preload_libraries temp_tablespaces jit_dump_bitcode jit_debugging_support jit_provider"
 )
@@ -54,6 +56,7 @@ def test_a_refusal_says_what_may_be_set() -> None:
             ["LATIN1", "SQL_ASCII", "UTF16", "", "GBK"],
         ),
         ("standard_conforming_strings", ["on", "ON", "true", "1", "yes", "t"], ["off", "0", "false", "", "no"]),
+        ("xmloption", ["content", "CONTENT"], ["document", "", "contents"]),
         ("client_min_messages", ["notice", "WARNING", "error"], ["debug1", "log", "info", "", "panic"]),
         (
             "search_path",

@@ -86,10 +86,10 @@ def test_set_and_reset_say_what_becomes_of_a_setting(
         'SET search_path = "$user", public',
         "SET SCHEMA '$user'",
         "SET backslash_quote = on",
-        "SET XML OPTION CONTENT",
+        "SET XML OPTION DOCUMENT",
         "SET vestibule.ticket = 'x'",
         "SET session_replication_role = replica",
-        "SET LOCAL row_security = off",
+        "SET LOCAL quote_all_identifiers = on",
         "SET seed TO 0.5",
     ],
 )

@@ -121,6 +121,26 @@ def test_a_function_made_in_a_text_is_not_taken_for_built_in_by_the_rest_of_it()
     assert [each.text("C") for each in play.to(Side.CLIENT) if isinstance(each, pg.ErrorResponse)] == ["0A000"]
 
 
+@pytest.mark.parametrize(
+    ("behind", "refused"),
+    [
+        ("ALTER TEXT SEARCH CONFIGURATION w ADD MAPPING FOR word WITH simple", []),
+        ("COMMENT ON TEXT SEARCH CONFIGURATION w IS 'x'; ALTER TEXT SEARCH CONFIGURATION w OWNER TO bob", []),
+        ("COMMENT ON TEXT SEARCH CONFIGURATION w IS 'x'; SELECT 1", ["0A000"]),
+        ("SELECT 1; COMMENT ON TEXT SEARCH CONFIGURATION w IS 'x'", ["0A000"]),
+    ],
+)
+def test_behind_a_change_of_the_catalog_in_one_text_only_what_calls_nothing_can_be_judged(
+    behind: str, refused: list[str]
+) -> None:
+    play = session("migrators", "dba")
+
+    play.client(pg.Query(f"CREATE TEXT SEARCH CONFIGURATION w (COPY = simple); {behind}".encode()))
+
+    found = [each.text("C") for each in play.to(Side.CLIENT) if isinstance(each, pg.ErrorResponse)]
+    assert found == refused
+
+
 def test_behind_an_unsynced_change_of_the_catalog_nothing_can_be_judged() -> None:
     play = session("migrators")
     create = b"CREATE FUNCTION lower(int) RETURNS int LANGUAGE sql AS 'SELECT 1'"

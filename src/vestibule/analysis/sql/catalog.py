@@ -122,6 +122,15 @@ WHERE c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()
 
 #: Languages whose code runs no SQL that somebody could have written into the target.
 _MACHINE: Final = frozenset({"c", "internal"})
+#: What initdb writes into `information_schema` for its views; drivers call them as well (JDBC's metadata). They are
+#: vouched for as registered functions are: while the schema has no other function of the name.
+HELPERS: Final = frozenset(
+    f"information_schema._pg_{name}"
+    for name in (
+        *("char_max_length", "char_octet_length", "datetime_precision", "expandarray", "index_position"),
+        *("interval_type", "numeric_precision", "numeric_precision_radix", "numeric_scale", "truetypid", "truetypmod"),
+    )
+)
 _IDENTIFIER: Final = re.compile(r'"((?:[^"]|"")+)"|([^".(\s]+)')
 
 
@@ -129,7 +138,8 @@ def catalog(rows: Iterable[Sequence[str]], registered: Iterable[str] = ()) -> Ca
     """Make the catalog from the rows of `QUERY` and the functions of the target's configuration (`public.f(text)`)."""
     ordered = sorted(tuple(row) for row in rows if row[0] != "session")
     functions = [row for row in ordered if row[0] == "function"]
-    vouched = _vouched(registered, functions)
+    helpers = HELPERS.intersection(f"{row[1]}.{row[2]}" for row in functions)
+    vouched = _vouched((*registered, *helpers), functions)
     names = frozenset(row[2] for row in functions)
     doubtful = frozenset(row[2] for row in functions if f"{row[1]}.{row[2]}" not in vouched)
     coded = [row for row in ordered if row[0] != "function" and row[3] not in _MACHINE]

@@ -6,6 +6,7 @@
 3. Deep trees are refused: the C parser stops at 10,000 open brackets, orjson at 1,024 levels. Both are SQLSTATE 54001.
 4. What the library allocates is freed here. Its state is per thread, so calls need no lock.
 5. Offsets are bytes. `stmt_location` is left out when it is 0, `stmt_len` when the statement goes to the end.
+6. The tree is the parser's own, but for one form of `set_config`, in which a column is a constant (`by_name`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import orjson
 from postgast.native import PgQueryError, lib
 from postgast.pg_query_pb2 import ScanResult, Token
 
+from vestibule.analysis.sql import by_name
 from vestibule.model.statement import Span, Unsupported
 
 #: A node of the tree, the parser's own names and values as JSON has them; and any part of the tree.
@@ -79,6 +81,8 @@ def parse(text: bytes) -> list[Node] | Unsupported:
     except orjson.JSONDecodeError as error:
         # What is not wrong with the text is wrong with its size: too deep, or too large for the memory there is.
         return _not_utf8() if "UTF-8" in error.msg else TOO_DEEP
+    for statement in statements:
+        by_name.settle(statement)
     return statements
 
 

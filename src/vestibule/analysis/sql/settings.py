@@ -31,7 +31,10 @@ _FREE: Final = (
     "jit jit_above_cost jit_expressions jit_inline_above_cost jit_optimize_above_cost jit_tuple_deforming "
     "max_parallel_workers_per_gather min_parallel_index_scan_size min_parallel_table_scan_size parallel_setup_cost "
     "parallel_leader_participation parallel_tuple_cost plan_cache_mode random_page_cost recursive_worktable_factor "
-    "seq_page_cost debug_parallel_query force_parallel_mode"
+    "seq_page_cost debug_parallel_query force_parallel_mode "
+    # what pg_dump sets, and the scripts that it writes; none changes how a text is read, or who may do what
+    "synchronize_seqscans row_security transaction_timeout restrict_nonsystem_relation_kind "
+    "check_function_bodies default_tablespace default_table_access_method"
 )
 #: Settings of which every value is allowed.
 FREE: Final = frozenset(_FREE.split())
@@ -40,7 +43,7 @@ _FAMILIES: Final = re.compile(r"(?:enable|geqo)_[a-z_]+|geqo")
 _SPOKEN: Final = (
     "application_name, DateStyle, IntervalStyle, TimeZone, bytea_output, extra_float_digits, statement_timeout, "
     "lock_timeout, the idle timeouts, search_path, client_min_messages, client_encoding, standard_conforming_strings, "
-    "transaction characteristics and planner switches"
+    "transaction characteristics, planner switches, and what pg_dump and its scripts set"
 )
 
 _ENCODINGS: Final = frozenset({"utf8", "unicode"})
@@ -95,6 +98,10 @@ def _conforming(value: str) -> str | None:
     return None if value.lower() in _TRUE else "Only on: the gateway reads every string constant so."
 
 
+def _content(value: str) -> str | None:
+    return None if value.lower() == "content" else "Only content."
+
+
 def _level(value: str) -> str | None:
     return None if value.lower() in _LEVELS else "Only notice, warning or error."
 
@@ -111,6 +118,7 @@ RESTRICTED: Final[Mapping[str, Callable[[str], str | None]]] = {
     "client_encoding": _encoding,
     "standard_conforming_strings": _conforming,
     "client_min_messages": _level,
+    "xmloption": _content,
     "search_path": _path,
 }
 

@@ -27,6 +27,8 @@ _TRANSACTIONS: Final[Mapping[str, tuple[str, Impact]]] = {
     "TRANS_STMT_ROLLBACK_PREPARED": ("rollback prepared", Impact.WRITE),
 }
 
+#: The number of ACCESS SHARE, which is what every query takes of what it reads.
+_ACCESS_SHARE: Final = 1
 _INHERITING: Final = frozenset({"AT_AddInherit", "AT_DropInherit"})
 _OFF: Final = frozenset({"off", "false", "0"})
 _BY_ROW: Final[Mapping[str, Action]] = {
@@ -38,6 +40,7 @@ _BY_ROW: Final[Mapping[str, Action]] = {
         "CreateFunctionStmt",
         "CreateStmt",
         "ExecuteStmt",
+        "LockStmt",
         "RenameStmt",
     )
 }
@@ -223,6 +226,15 @@ def execute(visit: Visit, node: Node, scope: Scope) -> Tree | None:
     return _BY_ROW["ExecuteStmt"](visit, node, scope)
 
 
+def lock(visit: Visit, node: Node, scope: Scope) -> Tree | None:
+    """LOCK keeps others from writing, but for ACCESS SHARE, which is no more than reading takes: pg_dump does so."""
+    if node.get("mode") != _ACCESS_SHARE:
+        return _BY_ROW["LockStmt"](visit, node, scope)
+    for item in node["relations"]:
+        visit.note("lock", nodes.relation(item["RangeVar"]), Impact.READ)
+    return None
+
+
 def naming(field: str, kind: str) -> Action:
     """A statement that makes, uses or drops a name of the session."""
     act = statement(kind)
@@ -269,6 +281,7 @@ SPECIAL: Final[Mapping[str, Action]] = {
     "MergeStmt": merge,
     "CopyStmt": copy,
     "ExplainStmt": explain,
+    "LockStmt": lock,
     "PrepareStmt": naming("name", "PrepareStmt"),
     "ExecuteStmt": execute,
     "DeallocateStmt": naming("name", "DeallocateStmt"),

@@ -60,6 +60,8 @@ _CATALOG_CHANGING: Final = frozenset(
         "RenameStmt",
     }
 )
+#: Statements with nothing in them that could call anything: what went before cannot change how they are judged.
+_CALLING_NOTHING: Final = frozenset({"AlterOwnerStmt", "AlterTSConfigurationStmt", "CommentStmt", "GrantStmt"})
 #: Statements after which a session may have other temporary relations, or its first settings.
 _MAKING: Final = frozenset(
     {"CreateStmt", "CreateTableAsStmt", "DropStmt", "DiscardStmt", "RenameStmt", "CreateSeqStmt"}
@@ -173,8 +175,10 @@ class Understanding:
         if refusal is not None:
             return refusal
         is_masked = self._session.known.is_masked
+        calling = [place for place, analysis in enumerate(analyses) if analysis.kind not in _CALLING_NOTHING]
         is_late = any(
-            self._changes_catalog(analysis) or (is_masked and self._changes_own(analysis)) for analysis in analyses[:-1]
+            self._changes_catalog(analysis) or (is_masked and self._changes_own(analysis))
+            for analysis in analyses[: calling[-1] if calling else 0]
         )
         return _CATALOG_CHANGED if is_late else self._if_known(self._doubted(analyses))
 
