@@ -27,22 +27,15 @@ def test_a_setting_picked_by_its_name_from_pg_settings_is_set_as_if_by_that_name
     assert found.settings == (("restrict_nonsystem_relation_kind", "view, foreign-table"),)
 
 
-def test_a_pinned_setting_is_refused_by_that_way_too() -> None:
-    found = analysed(DUMP.replace("restrict_nonsystem_relation_kind", "xmlbinary"))
-
-    assert found.refusal is not None
-    assert "xmlbinary" in found.refusal.message
-
-
-def test_becoming_somebody_else_is_for_administrators_by_that_way_too() -> None:
-    found = analysed(DUMP.replace("restrict_nonsystem_relation_kind", "role"))
-
-    assert [str(operation.impact.name) for operation in found.operations if operation.verb == "set"] == ["ADMIN"]
-
-
 @pytest.mark.parametrize(
     "text",
     [
+        # A temporary relation may have this name, and a collation may call another setting's name equal.
+        DUMP.replace("'view, foreign-table'", "'public'"),
+        DUMP.replace("'view, foreign-table'", "'view, ' || 'public'"),
+        DUMP.replace("restrict_nonsystem_relation_kind", "jit"),
+        DUMP.replace("restrict_nonsystem_relation_kind", "role"),
+        DUMP.replace("restrict_nonsystem_relation_kind", "xmlbinary"),
         DUMP.replace("WHERE", "WHERE true OR"),
         DUMP.replace(" = ", " <> "),
         DUMP.replace(" = ", " OPERATOR(public.=) "),

@@ -1,7 +1,9 @@
 """A row of `pg_settings` that is picked by its name: there `name` is that name, wherever it stands in the select list.
 
-pg_dump sets a setting only where the server has it: `SELECT set_config(name, 'x', false) FROM pg_settings WHERE name =
-'y'`. With the name written in its place the call is judged like any other.
+pg_dump sets a setting only where the server has it: `SELECT set_config(name, 'view, foreign-table', false) FROM
+pg_settings WHERE name = 'restrict_nonsystem_relation_kind'`. With the name written in its place the call is judged like
+any other. That setting and its own words alone: a temporary relation may be called pg_settings too, and a collation may
+call other names equal.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ _NAME: Final = [{"String": {"sval": "name"}}]
 _EQUALS: Final = [{"String": {"sval": "="}}]
 _SET: Final = {"String": {"sval": "set_config"}}
 _SCHEMAS: Final = (None, "pg_catalog")
+_SETTING: Final = "restrict_nonsystem_relation_kind"
+_WORDS: Final = frozenset({"view", "foreign-table"})
 #: What such a query has, and nothing else: another clause could bring in another `name`.
 _CLAUSES: Final = frozenset({"targetList", "fromClause", "whereClause", "limitOption", "op"})
 
@@ -28,8 +32,11 @@ def settle(statement: Node) -> None:
         return
     for target in query.get("targetList", []):
         call = target["ResTarget"].get("val", {}).get("FuncCall")
-        if call is not None and call["funcname"][-1] == _SET and "args" in call and _is_name(call["args"][0]):
-            call["args"][0] = wanted
+        if call is None or call["funcname"][-1] != _SET:
+            continue
+        given = call.get("args", [])
+        if len(given) == 3 and _is_name(given[0]) and _is_harmless(_text(given[1])):
+            given[0] = wanted
 
 
 def _picked(query: Node) -> Node | None:
@@ -41,7 +48,17 @@ def _picked(query: Node) -> Node | None:
     if relation.get("relname") != "pg_settings" or relation.get("schemaname") not in _SCHEMAS or "alias" in relation:
         return None
     wanted: Node = condition.get("rexpr", {})
-    return wanted if _is_name(condition.get("lexpr", {})) and "sval" in wanted.get("A_Const", {}) else None
+    return wanted if _is_name(condition.get("lexpr", {})) and _text(wanted) == _SETTING else None
+
+
+def _text(node: Node) -> str | None:
+    """Give the text of a constant that is one."""
+    found: str | None = node.get("A_Const", {}).get("sval", {}).get("sval")
+    return found
+
+
+def _is_harmless(value: str | None) -> bool:
+    return value is not None and _WORDS.issuperset(word.strip() for word in value.split(","))
 
 
 def _is_name(node: Node) -> bool:
