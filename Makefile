@@ -25,7 +25,8 @@ check: lint ## style, types and the tests that need no server and not long (60 s
 test: lint ## everything, with real servers and clients (15 min); a skip is a failure
 	$(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal --forbid-skips
 
-demo: setup ## the main job on a real database; ONCE=1 ends after the walk
+demo: ## the main job on a real database; ONCE=1 ends after the walk
+	@scripts/setup demo
 	@$(PYTHON) -m demo $(if $(ONCE),--once)
 
 chaos: setup ## kill -9 under load: N rounds from SEED; prints executed, recorded, unrecorded
@@ -38,7 +39,8 @@ fuzz: setup ## property tests with N examples each; N attempts from SEED to see 
 	HYPOTHESIS_PROFILE=fuzz FUZZ_EXAMPLES=$(or $(N),5000) PROPERTY_TIMEOUT=7200 $(PYTHON) -m pytest -q -n $(WORKERS) -m property --forbid-skips
 	$(PYTHON) -m tests.fuzz.masked --cases $(or $(N),10000) --seed $(SEED)
 
-bench: setup ## figures beside the direct way and PgBouncer, in one run
+bench: ## figures beside the direct way and PgBouncer, in one run
+	@scripts/setup bench
 	@$(PYTHON) -m benchmarks --json benchmarks.json
 
 lock: setup ## write the lock files anew

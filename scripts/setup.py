@@ -83,16 +83,28 @@ def run(*command: str | Path, cwd: Path | None = None, env: dict[str, str] | Non
 
 
 def programs() -> list[Program]:
-    """List what the system must bring."""
+    """List what the system must bring for demo and tests."""
+    return [
+        *demo_programs(),
+        Program("Chromium (tests of the pages)", "chromium", shutil.which("chromium") is not None),
+        Program("a Java runtime (tests with JDBC)", "default-jre-headless", shutil.which("java") is not None),
+        Program("PostgreSQL's JDBC driver", "libpostgresql-jdbc-java", Path("/usr/share/java/postgresql.jar").exists()),
+        Program("systemd-analyze (checks of the unit)", "systemd", shutil.which("systemd-analyze") is not None),
+    ]
+
+
+def bench_programs() -> list[Program]:
+    """List what figures are measured beside."""
+    return [*demo_programs(), Program("PgBouncer", "pgbouncer", Path("/usr/sbin/pgbouncer").exists())]
+
+
+def demo_programs() -> list[Program]:
+    """List what the system must bring for the demo."""
     server = Path("/usr/lib/postgresql/15/bin")
     parts = all((server / name).exists() for name in ("initdb", "postgres", "pg_ctl", "psql", "pgbench"))
     return [
         Program("PostgreSQL 15 (server, psql, pgbench)", "postgresql-15", parts),
-        Program("Chromium (tests of the pages)", "chromium", shutil.which("chromium") is not None),
-        Program("a Java runtime (tests with JDBC)", "default-jre-headless", shutil.which("java") is not None),
-        Program("PostgreSQL's JDBC driver", "libpostgresql-jdbc-java", Path("/usr/share/java/postgresql.jar").exists()),
         Program("openssl", "openssl", shutil.which("openssl") is not None),
-        Program("systemd-analyze (checks of the unit)", "systemd", shutil.which("systemd-analyze") is not None),
         Program("setpriv", "util-linux", shutil.which("setpriv") is not None),
         Program("Python's venv and pip", f"python3.{sys.version_info.minor}-venv", _has_venv()),
     ]
@@ -150,7 +162,7 @@ def provide_programs(needed: Callable[[], Sequence[Program]] | None = None) -> N
     packages = sorted({program.package for program in missing})
     say(f"installing from Debian: {' '.join(packages)}")
     _keep_cluster_away()
-    with locked(Path("/run/lock/vestibule-apt.lock")):
+    with locked(Path("/run/lock/vestibule-apt.lock")), _no_services():
         if not _install(packages):
             say("apt-get failed; trying once more")
             time.sleep(5)
@@ -176,6 +188,20 @@ def _keep_cluster_away() -> None:
     if not Path("/etc/postgresql-common/createcluster.conf").exists():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "vestibule-sandbox.conf").write_text("create_main_cluster = false\n")
+
+
+@contextlib.contextmanager
+def _no_services(policy: Path = Path("/usr/sbin/policy-rc.d")) -> Iterator[None]:
+    """Keep Debian from starting what it installs: demo and tests start their own, on ports of their own."""
+    if policy.exists():
+        yield
+        return
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        policy.unlink()
 
 
 def _ask_administrator(missing: Sequence[Program]) -> str:
@@ -400,12 +426,20 @@ def _node(python: Path) -> Path:
     return Path(found.stdout.strip())
 
 
-def main() -> int:
-    """Set everything up, in the order in which one step needs the other."""
+#: What each target of the Makefile needs of the system.
+NEEDS: dict[str, Callable[[], Sequence[Program]]] = {
+    "all": programs,
+    "demo": demo_programs,
+    "bench": bench_programs,
+}
+
+
+def main(target: str = "all") -> int:
+    """Set up what `target` needs, in the order in which one step needs the other."""
     os.umask(0o022)
     started = time.monotonic()
     try:
-        provide_programs()
+        provide_programs(NEEDS[target])
         build = provide_compiler(os.environ.get("VESTIBULE_BUILD", ""))
         provide_account()
         home = provide_home()
@@ -416,8 +450,9 @@ def main() -> int:
         python = provide_environment(home)
         provide_package(home, python, build)
         provide_components(home, python)
-        provide_go_client(home, python)
-        provide_driver_tests(home, python)
+        if target == "all":
+            provide_go_client(home, python)
+            provide_driver_tests(home, python)
     took = time.monotonic() - started
     if took > 2:
         say(f"ready after {took:.0f} s")
@@ -425,4 +460,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:2]))

@@ -52,13 +52,31 @@ def test_missing_programs_are_asked_for_by_package(monkeypatch: pytest.MonkeyPat
 def test_set_up_ends_with_status_3_where_something_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def missing() -> None:
+    def missing(_: object) -> None:
         raise setup.Missing("something is missing")
 
     monkeypatch.setattr(setup, "provide_programs", missing)
 
     assert setup.main() == 3
     assert capsys.readouterr().err == "setup: something is missing\n"
+
+
+def test_the_demo_asks_for_no_browser_and_no_java_and_figures_for_what_they_are_held_against() -> None:
+    wanted = {target: {program.package for program in needs()} for target, needs in setup.NEEDS.items()}
+    assert {"chromium", "default-jre-headless"} <= wanted["all"] - wanted["demo"]
+    assert wanted["bench"] - wanted["demo"] == {"pgbouncer"}
+    assert "postgresql-15" in wanted["demo"]
+
+
+def test_what_is_installed_starts_no_service(tmp_path: Path) -> None:
+    policy = tmp_path / "policy-rc.d"
+    with setup._no_services(policy):
+        assert subprocess.run([policy], check=False).returncode == 101
+    assert not policy.exists()
+    policy.write_text("somebody's own")
+    with setup._no_services(policy):
+        assert policy.read_text() == "somebody's own"
+    assert policy.exists()
 
 
 def test_a_step_is_done_again_only_for_another_state(tmp_path: Path) -> None:
