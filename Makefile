@@ -29,8 +29,8 @@ demo: ## the main job on a real database; ONCE=1 ends after the walk
 	@scripts/setup demo
 	@$(PYTHON) -m demo $(if $(ONCE),--once)
 
-chaos: setup ## kill -9 under load: N rounds from SEED; prints executed, recorded, unrecorded
-	@$(PYTHON) -m tests.chaos $(or $(N),200) --seed $(SEED)
+chaos: setup ## kill -9 under load: N rounds from SEED, PROCESSES data processes; prints executed, recorded, unrecorded
+	@$(PYTHON) -m tests.chaos $(or $(N),200) --seed $(SEED) --workers $(or $(PROCESSES),1)
 
 tamper: setup ## flip N stored bytes; prints how many were found
 	@$(PYTHON) -m tests.tamper $(or $(N),1000)

@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from benchmarks import analysis, journal, point, statement
+from benchmarks import analysis, bulk, journal, point, statement
 from benchmarks.figures import Figure
 from benchmarks.stage import PGBOUNCER, busy_share, stage
 
@@ -28,6 +28,11 @@ from benchmarks.stage import PGBOUNCER, busy_share, stage
 def _point(options: argparse.Namespace) -> Iterator[Figure]:
     with stage() as made:
         yield from point.measure(made, options.rounds, options.seconds)
+
+
+def _bulk(options: argparse.Namespace) -> Iterator[Figure]:
+    with stage() as made:
+        yield from bulk.measure(made, options)
 
 
 def _statement(options: argparse.Namespace) -> Iterator[Figure]:
@@ -60,6 +65,7 @@ MEASURES: Final[dict[str, Callable[[argparse.Namespace], Iterator[Figure]]]] = {
     "analysis": _decision,
     "journal": _journal,
     "point": _point,
+    "bulk": _bulk,
 }
 
 
@@ -86,6 +92,7 @@ def main() -> None:
     arguments.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES), help="what to measure")
     arguments.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
     arguments.add_argument("--seconds", type=int, default=3, help="length of a run (default 3)")
+    arguments.add_argument("--copied", type=int, default=10**9, help="bytes that are copied out and in (default 1 GB)")
     arguments.add_argument("--json", type=Path, help="write everything there")
     options = arguments.parse_args()
     if "point" in options.only and not PGBOUNCER.exists():

@@ -119,7 +119,7 @@ def words(text: str) -> Iterator[str]:
     return (part for part in text.split("'")[1::2] if len(part) == 16 and part[0] == "w" and part.isalpha())
 
 
-def run(rounds: int, seed: int, show: bool = True) -> tuple[int, int, int]:
+def run(rounds: int, seed: int, show: bool = True, workers: int = 1) -> tuple[int, int, int]:
     """Kill `rounds` times; give how many words were executed, recorded, and executed without a record."""
     chance = random.Random(seed)
     with Sandbox() as sandbox:
@@ -129,7 +129,7 @@ def run(rounds: int, seed: int, show: bool = True) -> tuple[int, int, int]:
         provider = LightProvider(sandbox, authority)
         provider.start()
         factory = GatewayFactory(sandbox, authority, provider)
-        gateway = factory.make({TARGET: server})
+        gateway = factory.make({TARGET: server}, settings=lambda settings: settings.update(workers=workers))
         load = Load(gateway, gateway.login("dev1"))
         mark = server.mark()
         load.start()
@@ -175,8 +175,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rounds", type=int, nargs="?", default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="data processes of the gateway (default 1)")
     arguments = parser.parse_args()
-    count, _, unrecorded = run(arguments.rounds, arguments.seed)
+    count, _, unrecorded = run(arguments.rounds, arguments.seed, workers=arguments.workers)
     return 0 if count and not unrecorded else 1
 
 

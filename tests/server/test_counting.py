@@ -12,6 +12,7 @@ from vestibule.model.effect import Persist, Send
 from vestibule.model.event import Side
 from vestibule.model.identity import Refusal
 from vestibule.model.record import Kind, Record
+from vestibule.protocols.postgres.login import CAUSES
 from vestibule.server import counting
 from vestibule.server.counting import Counting, Pace, cause_of
 
@@ -129,7 +130,7 @@ def test_a_record_without_its_members_is_counted_as_something(kind: Kind) -> Non
 
 @pytest.mark.parametrize("refusal", Refusal)
 def test_every_refusal_of_a_proof_has_a_word(refusal: Refusal) -> None:
-    assert cause_of(f"token {refusal.value}") != "other"
+    assert cause_of(CAUSES.get(refusal, f"token {refusal.value}")) != "other"
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ CAUSES: Final[Mapping[str, str]] = {
     "token truncated": "token_truncated",
     "token unavailable": "unavailable",
     "token too_many": "too_many_sessions",
+    "limit reached": "limit_reached",
     "the token is ": "name_differs",
     "target not granted": "target_not_granted",
     "database not offered": "database_not_offered",

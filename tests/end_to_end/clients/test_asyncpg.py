@@ -224,8 +224,9 @@ async def test_asyncpgs_pool_takes_a_new_token_for_new_sessions(
 
     async with asyncpg.create_pool(**{**settings, "password": lambda: next(given)}, min_size=1, max_size=1) as pool:
         assert await pool.fetchval("SELECT 41 + 1") == 42
+        session = journal.session(name).id
         first.revoke()
-        await asyncio.to_thread(wait_for, lambda: journal.session(name).is_closed, "the end of the session")
+        await asyncio.to_thread(wait_for, lambda: journal.session_of(session).is_closed, "the end of the session")
         async with pool.acquire() as connection:
             assert await connection.fetchval("SELECT 41 + 1") == 42
 

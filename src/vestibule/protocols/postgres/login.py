@@ -43,7 +43,7 @@ TARGET_TIME: Final = 20 * SECOND
 #: The class of errors in which a server refuses a value; at log-in that can only be a setting.
 BAD_SETTING: Final = "22"
 #: Causes for the record where it is not the token that is refused.
-_CAUSES: Final = {
+CAUSES: Final = {
     Refusal.PERSON_FULL: "limit reached: sessions of one person",
     Refusal.ADDRESS_FULL: "limit reached: sessions from one address",
     Refusal.TARGET_FULL: "limit reached: sessions at the target",
@@ -164,7 +164,7 @@ class Login:
     def proven(self, answer: Admission | Refusal) -> None:
         """Take the identity port's answer."""
         if isinstance(answer, Refusal):
-            self._refuse(errors.proof_refused(answer, self._token_length), _CAUSES.get(answer, f"token {answer.value}"))
+            self._refuse(errors.proof_refused(answer, self._token_length), CAUSES.get(answer, f"token {answer.value}"))
             return
         identity = answer.identity
         if not self._names(identity):
