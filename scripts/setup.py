@@ -315,7 +315,7 @@ def provide_environment(home: Path) -> Path:
     if not python.exists() or not is_open(python.resolve()):
         say(f"making the environment in {folder}")
         run(sys.executable, "-m", "venv", "--clear", folder)
-    say("installing the locked Python packages (about 100 MB; pip shows its progress)")
+    say("installing the locked Python packages (about 200 MB; pip shows its progress)")
     run(python, "-m", "pip", "install", "--disable-pip-version-check", "--require-hashes", "-r", LOCK)
     set_done(tools, "python", state)
     return python
