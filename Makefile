@@ -23,7 +23,7 @@ check: lint ## style, types and the tests that need no server and not long (60 s
 	HYPOTHESIS_PROFILE=quick $(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal -m "not server and not slow" --forbid-skips
 
 test: lint ## everything, with real servers and clients (20 min); a skip is a failure
-	$(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal --forbid-skips
+	$(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal --forbid-skips || $(PYTHON) -m tests.again $$?
 
 demo: ## the main job on a real database; ONCE=1 ends after the walk
 	@scripts/setup demo

@@ -11,7 +11,7 @@ from tests.support.doors import eventually
 from tests.support.recordings import KEY, SESSION, Studio
 from tests.support.small_disk import fill, small_disk
 from vestibule.evidence.recording import Part
-from vestibule.evidence.spool import decode_frames
+from vestibule.evidence.spool import HEAD_BYTES, decode_frames
 from vestibule.model.record import Kind
 from vestibule.server import recording as module
 from vestibule.server.recording import BULK_BYTES, CHUNK_BYTES, QUEUE_BYTES, Ending
@@ -57,7 +57,8 @@ async def make_studio(tmp_path: Path) -> AsyncIterator[MakeStudio]:
 
 def in_spool(studio: Studio) -> bytes:
     """What could be read of the spool now, if the process died."""
-    return b"".join(decode_frames(path.read_bytes(), KEY)[0] for path in sorted((studio.folder / "spool").iterdir()))
+    parts = [path.read_bytes() for path in sorted((studio.folder / "spool").iterdir())]
+    return b"".join(decode_frames(part, KEY)[0] for part in parts if len(part) >= HEAD_BYTES)
 
 
 # --- what is shown ---------------------------------------------------------------------------------------------------
