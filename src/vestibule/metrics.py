@@ -122,7 +122,7 @@ def _of_statements() -> Iterator[Family]:
         "histogram",
         "Making a snapshot of all relations of a target, beside everything else.",
     )
-    yield Family("vestibule_commit_seconds", "histogram", "From a record's hand-over until it is durable.")
+    yield Family("vestibule_commit_seconds", "histogram", "From a decision's hand-over until it is durable.")
     yield Family("vestibule_target_wait_seconds", "histogram", "From the last byte to a target to its first answer.")
     yield Family(
         "vestibule_added_seconds",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from uuid import UUID
 
 import pytest
@@ -101,6 +102,46 @@ def test_whoever_waits_for_a_ticket_wakes_when_one_comes() -> None:
     waiting.put(one := own([heartbeat()]))
     thread.join(10)
     assert found == [[one]]
+
+
+def test_how_a_statement_ended_is_taken_with_the_next_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vestibule.stores.ticket.LINGER", 60.0)
+    waiting = Waiting(10)
+    found: list[list[Ticket] | None] = []
+    thread = threading.Thread(target=lambda: found.append(waiting.take(10, None)))
+    thread.start()
+    waiting.put(ended := ticket(finished(ADA, 1)))
+    thread.join(0.1)
+    assert thread.is_alive()
+    waiting.put(next_one := ticket(decided(ADA, 2)))
+    thread.join(10)
+    assert found == [[ended, next_one]]
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.1], ids=["the writer has just written", "the writer sleeps"])
+def test_how_a_statement_ended_does_not_wait_long_for_another(pause: float) -> None:
+    waiting = Waiting(10)
+    timer = threading.Timer(pause, lambda: waiting.put(ticket(finished(ADA, 1))))
+    timer.start()
+    began = time.monotonic()
+    assert waiting.take(10, None)
+    assert time.monotonic() - began < 5
+    timer.join()
+
+
+def test_what_is_left_in_the_line_is_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vestibule.stores.ticket.LINGER", 60.0)
+    waiting = Waiting(10)
+    first, second, back = (ticket(finished(ADA, number)) for number in (1, 2, 3))
+    waiting.put(ticket(decided(ADA, 1)))
+    waiting.put(first)
+    waiting.take(1, None)
+    assert waiting.take(1, None) == [first]
+    waiting.put_back([back])
+    assert waiting.take(10, None) == [back]
+    waiting.put(second)
+    waiting.close()
+    assert waiting.take(10, None) == [second]
 
 
 def test_a_drained_line_is_empty() -> None:

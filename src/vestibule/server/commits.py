@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from vestibule.model.errors import EvidenceUnavailable
-from vestibule.model.record import Record, Written
+from vestibule.model.record import WEIGHT, Record, Written
 from vestibule.server.counting import Counting
 
 #: The journal keeps its own time of 10 s and answers by itself; this is for one that does not answer at all.
@@ -57,10 +57,12 @@ class Journal(Protocol):
 class Commit:
     """One batch: `durable` is None until it is decided; `names` are the local names of its records."""
 
-    __slots__ = ("began", "deadline", "durable", "names", "settled", "written")
+    __slots__ = ("began", "deadline", "decides", "durable", "names", "settled", "written")
 
-    def __init__(self, names: tuple[str, ...], deadline: float, settled: Callable[[Commit], None]) -> None:
-        self.names = names
+    def __init__(self, records: Sequence[Record], deadline: float, settled: Callable[[Commit], None]) -> None:
+        self.names = tuple([record.name for record in records if record.name])
+        #: Whether somebody waits for it.
+        self.decides = any(WEIGHT[record.kind] == "D" for record in records)
         self.began = time.perf_counter()
         self.deadline = deadline
         self.settled = settled
@@ -95,8 +97,7 @@ class Commits:
     def append(self, records: Sequence[Record], settled: Callable[[Commit], None]) -> Commit:
         """Queue one batch; `settled` is called once if it is not decided on return."""
         self._counting.note(records)
-        names = tuple(record.name for record in records if record.name)
-        commit = Commit(names, self._loop.time() + self._commit_seconds, _ignore)
+        commit = Commit(records, self._loop.time() + self._commit_seconds, _ignore)
         try:
             ticket = self._journal.append(records, lambda ticket: self._done(commit, ticket))
         except EvidenceUnavailable:
@@ -135,7 +136,8 @@ class Commits:
         while self._open and self._open[0].durable is not None:
             self._open.popleft()
         if durable:
-            self._counting.commit.observe(time.perf_counter() - commit.began)
+            if commit.decides:
+                self._counting.commit.observe(time.perf_counter() - commit.began)
             self._recovered()
         else:
             self._counting.failed()

@@ -2,11 +2,13 @@
 
 1. A ticket is settled once. Whoever comes second, the writer or the deadline, learns that it was second.
 2. Only an append that holds a decision has a deadline: somebody waits for that. The rest stays until there is room.
+3. How a statement ended may linger for `LINGER` seconds, so that it shares a sync with the decision of the next one.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -15,17 +17,21 @@ from vestibule.model.errors import EvidenceUnavailable
 from vestibule.model.record import WEIGHT, Json, Kind, Record, Reference, Written
 
 _DECISIONS: Final = frozenset(kind for kind, weight in WEIGHT.items() if weight == "D") - {Kind.NODE_STARTED}
+#: How long the writer leaves in the line what nobody waits for; seconds.
+LINGER: Final = 0.01
 
 
 class Ticket:
     """What became of one append: `error`, or `written` in the order of its records; neither before `done`."""
 
-    __slots__ = ("_call", "deadline", "decides", "done", "error", "records", "written")
+    __slots__ = ("_call", "deadline", "decides", "done", "error", "hurries", "records", "written")
 
     def __init__(self, records: tuple[Record, ...], deadline: float, call: Callable[[Ticket], None] | None) -> None:
         self.records = records
         self.deadline = deadline
         self.decides = any(decides(record) for record in records)
+        #: Whether the writer starts for it at once.
+        self.hurries = any(record.kind is not Kind.STATEMENT_FINISHED for record in records)
         self.done = False
         self.error: EvidenceUnavailable | None = None
         self.written: tuple[Written, ...] = ()
@@ -72,6 +78,8 @@ class Waiting:
         self._line: deque[Ticket] = deque()
         self._taken: tuple[Ticket, ...] = ()
         self._closed = False
+        #: Whether something in the line hurries, and whether the writer sleeps until it is woken.
+        self._hurried = self._sleeps = False
         self.records = 0
 
     def put(self, ticket: Ticket) -> bool:
@@ -82,14 +90,16 @@ class Waiting:
                 return False
             self._line.append(ticket)
             self.records += len(ticket.records)
-            self._changed.notify()
+            if ticket.hurries or self._sleeps:
+                self._hurried = self._hurried or ticket.hurries
+                self._changed.notify()
             return True
 
     def take(self, count: int, patience: float | None) -> list[Ticket] | None:
         """Take tickets of at least one and about `count` records; none after `patience`; None when closed and empty."""
         with self._changed:
             self._taken = ()
-            self._changed.wait_for(lambda: self._line or self._closed, patience)
+            self._wait(patience)
             if not self._line and self._closed:
                 return None
             taken: list[Ticket] = []
@@ -99,7 +109,25 @@ class Waiting:
                 self.records -= len(ticket.records)
                 taken.append(ticket)
             self._taken = tuple(taken)
+            self._hurried = bool(self._line)
             return taken
+
+    def _wait(self, patience: float | None) -> None:
+        """Return at once for what hurries, or once the line is closed; for the rest after `LINGER` at the latest."""
+        until = time.monotonic() + LINGER
+        while not self._hurried and not self._closed:
+            left = until - time.monotonic()
+            if left > 0:
+                self._changed.wait(left)
+            elif self._line:
+                return
+            else:
+                self._sleeps = True
+                is_woken = self._changed.wait(patience)
+                self._sleeps = False
+                if not is_woken:
+                    return
+                until = time.monotonic() + LINGER
 
     def pause(self, patience: float) -> bool:
         """Wait for the next `put` or `close`, at most `patience`; False once closed."""
@@ -113,6 +141,7 @@ class Waiting:
         returned = list(tickets)
         with self._changed:
             self._line.extendleft(reversed(returned))
+            self._hurried = self._hurried or bool(returned)
             self.records += sum(len(ticket.records) for ticket in returned)
 
     def drain(self) -> list[Ticket]:
@@ -120,6 +149,7 @@ class Waiting:
         with self._changed:
             drained = list(self._line)
             self._line.clear()
+            self._hurried = False
             self.records = 0
             return drained
 

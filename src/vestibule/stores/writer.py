@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -218,7 +217,7 @@ class Writer:
 
     def _told(self, tickets: Sequence[Ticket]) -> None:
         if tickets:
-            self._tell(lambda: _tell_all(tickets))
+            self._tell(lambda: _tell_all(iter(tickets)))
 
     def _flush_own(self) -> None:
         if self._own:
@@ -388,8 +387,11 @@ def _seal(segment: Segment) -> None:
         log.warning("segment_not_sealed", segment=str(segment.path), reason=str(error))
 
 
-def _tell_all(tickets: Iterable[Ticket]) -> None:
-    # One that fails must not keep the others from being told.
-    with ExitStack() as stack:
-        for ticket in reversed(list(tickets)):
-            stack.callback(ticket.told)
+def _tell_all(tickets: Iterator[Ticket]) -> None:
+    try:
+        for ticket in tickets:
+            ticket.told()
+    except BaseException:
+        # One that fails must not keep the others from being told.
+        _tell_all(tickets)
+        raise
