@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from benchmarks import analysis, bulk, journal, point, statement
+from benchmarks import analysis, bulk, journal, point, statement, tools
 from benchmarks.figures import Figure
 from benchmarks.stage import PGBOUNCER, busy_share, stage
 
@@ -33,6 +33,11 @@ def _point(options: argparse.Namespace) -> Iterator[Figure]:
 def _bulk(options: argparse.Namespace) -> Iterator[Figure]:
     with stage() as made:
         yield from bulk.measure(made, options)
+
+
+def _tools(options: argparse.Namespace) -> Iterator[Figure]:
+    with stage() as made:
+        yield from tools.measure(made, 2 * options.rounds)
 
 
 def _statement(options: argparse.Namespace) -> Iterator[Figure]:
@@ -65,6 +70,7 @@ MEASURES: Final[dict[str, Callable[[argparse.Namespace], Iterator[Figure]]]] = {
     "analysis": _decision,
     "journal": _journal,
     "point": _point,
+    "tools": _tools,
     "bulk": _bulk,
 }
 

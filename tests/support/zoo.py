@@ -111,8 +111,13 @@ ALTER TABLE zoo.away OWNER TO {GATEWAY};
 def build(server: PostgresServer, database: str) -> str:
     """Make the database `database` with the bank and the zoo in it; give its name."""
     server.create_database(database)
+    fill(server, database)
+    return database
+
+
+def fill(server: PostgresServer, database: str) -> None:
+    """Make the zoo in a database that holds the bank."""
     for user, text in ((GATEWAY, OWN), (server.superuser, BY_SUPERUSER)):
         with server.connect(user, database) as connection:
             connection.execute(text)
     server.execute("ANALYZE", database=database)
-    return database

@@ -6,10 +6,8 @@ asked as the tool asks: pgAdmin's by psycopg, simple queries; the others' by the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -20,45 +18,16 @@ from tests.support.gateway import TARGET, Gateway, GatewayFactory
 from tests.support.postgres import GATEWAY, PostgresServer
 from tests.support.side_by_side import MASKS, MODERN, opening, serve
 from tests.support.signing_in import SignedIn, sign_in
+from tests.support.tools import Asked, texts
 
 #: Much is asked at once, of a machine that may be busy.
 pytestmark = pytest.mark.timeout(400)
 
-TOOLS = Path(__file__).parent / "tools"
 ZOO = "zoo_tools"
 #: Columns of the system's own that show nothing where anything is masked.
 HIDDEN = frozenset({"prosrc", "prosqlbody", "attmissingval", "query", "umoptions", "options"})
-NUMBERS = {
-    "schema": "SELECT oid FROM pg_namespace WHERE nspname = 'zoo'",
-    "table": "SELECT 'zoo.animals'::regclass::oid",
-    "index": "SELECT 'zoo.animals_lower'::regclass::oid",
-    "view": "SELECT 'zoo.big'::regclass::oid",
-    "function": "SELECT 'zoo.double'::regproc::oid",
-    "database": "SELECT oid FROM pg_database WHERE datname = current_database()",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One question; `rows` may `differ` from session to session, and `masked` says what becomes of it under masks."""
-
-    name: str
-    text: str
-    rows: str = "same"
-    masked: str = "same"
-
 
 Answer = tuple[list[str], list[tuple[object, ...]]] | str
-
-
-def questions(tool: str) -> list[Asked]:
-    """Read a file of questions: each begins with its name, and ends where a blank line follows it."""
-    found = []
-    for block in (TOOLS / f"{tool}.sql").read_text().split("\n\n")[1:]:
-        about = dict(re.findall(r"^-- (\w+): (.*)$", block, flags=re.MULTILINE))
-        text = re.sub(r"^-- .*\n", "", block, flags=re.MULTILINE).strip()
-        found.append(Asked(text=text, **about))
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -106,16 +75,6 @@ def target(request: pytest.FixtureRequest) -> str:
 def server(target: str, servers: dict[str, PostgresServer]) -> PostgresServer:
     """The server behind it."""
     return servers[target]
-
-
-def texts(tool: str, server: PostgresServer) -> list[Asked]:
-    """Give a tool's questions about this server's zoo."""
-    numbers = {name: str(server.execute(question, database=ZOO)[0][0]) for name, question in NUMBERS.items()}
-    pattern = re.compile("{(" + "|".join(numbers) + ")}")
-    return [
-        Asked(each.name, pattern.sub(lambda found: numbers[found[1]], each.text), each.rows, each.masked)
-        for each in questions(tool)
-    ]
 
 
 def by_psycopg(conninfo: str, asked: Sequence[Asked]) -> dict[str, Answer]:
@@ -195,7 +154,7 @@ def without(answer: Answer, hidden: frozenset[str]) -> Answer:
 def test_a_tool_connects_and_opens_its_tree_for_who_may_only_read(
     plain: Gateway, reader: SignedIn, target: str, server: PostgresServer, tool: str
 ) -> None:
-    asked, sitting = texts(tool, server), Sitting(tool, plain, reader, target, server)
+    asked, sitting = texts(tool, server, ZOO), Sitting(tool, plain, reader, target, server)
     through, direct = sitting.through(asked), sitting.direct(asked)
 
     assert {name: answer for name, answer in through.items() if isinstance(answer, str)} == {}
@@ -208,7 +167,7 @@ def test_a_tool_connects_and_opens_its_tree_for_who_may_only_read(
 def test_a_tool_works_where_columns_are_masked_but_for_sources_of_functions(
     masking: Gateway, masked_reader: SignedIn, target: str, server: PostgresServer, tool: str
 ) -> None:
-    asked, sitting = texts(tool, server), Sitting(tool, masking, masked_reader, target, server)
+    asked, sitting = texts(tool, server, ZOO), Sitting(tool, masking, masked_reader, target, server)
     through, direct = sitting.through(asked), sitting.direct(asked)
 
     refused = {name: answer for name, answer in through.items() if isinstance(answer, str)}
