@@ -156,11 +156,13 @@ def _one_of(letters: str) -> _Part[str]:
 
 
 def _many(part: _Part[T], count: _Part[int]) -> _Part[tuple[T, ...]]:
+    read_one, write_one = part.read, part.write
+
     def read(cursor: Cursor) -> tuple[T, ...]:
-        return tuple([part.read(cursor) for _ in range(count.read(cursor))])
+        return tuple([read_one(cursor) for _ in range(count.read(cursor))])
 
     def write(values: tuple[T, ...]) -> bytes:
-        return count.write(len(values)) + b"".join(map(part.write, values))
+        return count.write(len(values)) + b"".join(map(write_one, values))
 
     return _Part(read, write)
 
@@ -248,8 +250,9 @@ class _Layout:
     make: type[Any]
     tag: int | None
     fixed: bytes
-    names: tuple[str, ...]
-    parts: tuple[_Part[Any], ...]
+    reads: tuple[Callable[[Cursor], Any], ...]
+    #: How each field is written, with its name.
+    writes: tuple[tuple[str, Callable[[Any], bytes]], ...]
     check: Callable[[Any], None] | None = None
     #: The whole frame of a message without fields.
     frame: bytes | None = None
@@ -257,8 +260,9 @@ class _Layout:
     def decode(self, body: bytes) -> Any:  # noqa: ANN401  # the tables below give each type its layout
         """Read a whole body."""
         cursor = Cursor(body)
-        cursor.take(len(self.fixed))
-        message = self.make(*[part.read(cursor) for part in self.parts])
+        if self.fixed:
+            cursor.take(len(self.fixed))
+        message = self.make(*[read(cursor) for read in self.reads])
         cursor.finish()
         if self.check is not None:
             self.check(message)
@@ -268,10 +272,8 @@ class _Layout:
         """Write a whole frame."""
         if self.frame is not None:
             return self.frame
-        body = self.fixed + b"".join(
-            [part.write(getattr(message, name)) for name, part in zip(self.names, self.parts, strict=True)]
-        )
-        return _framed(self.tag, body)
+        body = b"".join([write(getattr(message, name)) for name, write in self.writes])
+        return _framed(self.tag, self.fixed + body)
 
 
 def _framed(tag: int | None, body: bytes) -> bytes:
@@ -289,7 +291,9 @@ def _layout(
     check: Callable[[Any], None] | None = None,
 ) -> _Layout:
     number = ord(tag) if tag else None
-    return _Layout(make, number, fixed, make.__match_args__, parts, check, None if parts else _framed(number, fixed))
+    reads = tuple(part.read for part in parts)
+    writes = tuple((name, part.write) for name, part in zip(make.__match_args__, parts, strict=True))
+    return _Layout(make, number, fixed, reads, writes, check, None if parts else _framed(number, fixed))
 
 
 def _check_formats(formats: tuple[int, ...], values: tuple[bytes | None, ...]) -> None:
@@ -305,15 +309,20 @@ def _check_call(message: pg.FunctionCall) -> None:
     _check_formats(message.argument_formats, message.arguments)
 
 
-_FIELD: Final = _layout(pg.Field, None, _TEXT, _OID, _SMALL, _OID, _SMALL, _INTEGER, _FORMAT)
+#: What a column has behind its name, read and written at once: answers have many columns.
+_FIELD: Final = Struct("!IhIhiH")
 
 
 def _read_field(cursor: Cursor) -> pg.Field:
-    return pg.Field(*[part.read(cursor) for part in _FIELD.parts])
+    field = pg.Field(_read_text(cursor), *_FIELD.unpack(cursor.take(_FIELD.size)))
+    if field.format > pg.BINARY:
+        raise Malformed(f"format code {field.format}")
+    return field
 
 
 def _write_field(field: pg.Field) -> bytes:
-    return b"".join([part.write(getattr(field, name)) for name, part in zip(_FIELD.names, _FIELD.parts, strict=True)])
+    numbers = _FIELD.pack(field.table, field.column, field.type, field.size, field.modifier, field.format)
+    return _string(field.name) + numbers
 
 
 _STARTUP: Final = _layout(pg.StartupMessage, None, _OID, _PARAMETERS)
