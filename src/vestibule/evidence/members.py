@@ -22,9 +22,9 @@ TEXT_LIMIT: Final = 16_384
 #: Whole numbers stay below this in size, so that every JSON reader reads them exactly.
 INTEGER_LIMIT: Final = 2**53
 
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_HEX32 = re.compile(r"[0-9a-f]{64}")
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
+_HEX32 = re.compile(r"[0-9a-f]{64}").fullmatch
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z").fullmatch
 
 
 def text(value: object) -> Json:
@@ -64,17 +64,23 @@ def boolean(value: object) -> Json:
 
 def uuid(value: object) -> Json:
     """Take a UUID as lower-case text with hyphens."""
-    return _matching(_UUID, "must be a lower-case UUID", value)
+    if isinstance(value, str) and _UUID(value):
+        return value
+    raise MemberRefused("must be a lower-case UUID")
 
 
 def hex32(value: object) -> Json:
     """Take 32 bytes as lower-case hexadecimal digits."""
-    return _matching(_HEX32, "must be 64 lower-case hexadecimal digits", value)
+    if isinstance(value, str) and _HEX32(value):
+        return value
+    raise MemberRefused("must be 64 lower-case hexadecimal digits")
 
 
 def moment(value: object) -> Json:
     """Take a time `YYYY-MM-DDThh:mm:ss.ffffffZ`."""
-    return _matching(_TIME, "must be a time YYYY-MM-DDThh:mm:ss.ffffffZ", value)
+    if isinstance(value, str) and _TIME(value):
+        return value
+    raise MemberRefused("must be a time YYYY-MM-DDThh:mm:ss.ffffffZ")
 
 
 def one_of(*words: str) -> Check:
@@ -137,11 +143,15 @@ def shape(members: Mapping[str, Check]) -> Check:
             raise MemberRefused(f"has unknown members: {', '.join(sorted(map(str, value.keys() - known)))}")
         stored: dict[str, Json] = {}
         for name, optional, texted, member in table:
-            found = value.get(name, "" if texted else None)
-            if optional and not found and _is_empty(found):
+            found = value.get(name)
+            if found is None and name not in value:
+                if optional:
+                    continue
+                if not texted:
+                    raise MemberRefused("is missing", name)
+                found = ""
+            elif optional and not found and _is_empty(found):
                 continue
-            if not texted and name not in value:
-                raise MemberRefused("is missing", name)
             try:
                 stored[name] = member(found)
             except MemberRefused as error:
@@ -152,10 +162,5 @@ def shape(members: Mapping[str, Check]) -> Check:
 
 
 def _is_empty(value: object) -> bool:
-    return value is None or isinstance(value, str | Sequence | Mapping)
-
-
-def _matching(pattern: re.Pattern[str], words: str, value: object) -> Json:
-    if isinstance(value, str) and pattern.fullmatch(value):
-        return value
-    raise MemberRefused(words)
+    # Numbers first: asking whether something is a `Sequence` takes long.
+    return value is None or (type(value) not in (bool, int) and isinstance(value, str | Sequence | Mapping))

@@ -217,7 +217,6 @@ def _write_mechanisms(mechanisms: tuple[str, ...]) -> bytes:
 
 
 _INT8: Final = _Part(Cursor.uint8, Struct("!B").pack)
-_SMALL: Final = _Part(Cursor.int16, Struct("!h").pack)
 _COUNT: Final = _Part(Cursor.uint16, _UINT16)
 _LONG_COUNT: Final = _Part(Cursor.uint32, _UINT32)
 _INTEGER: Final = _Part(Cursor.int32, _INT32)
@@ -254,11 +253,14 @@ class _Layout:
     #: How each field is written, with its name.
     writes: tuple[tuple[str, Callable[[Any], bytes]], ...]
     check: Callable[[Any], None] | None = None
-    #: The whole frame of a message without fields.
+    #: The one message of a type without fields, and its whole frame.
+    only: Any = None
     frame: bytes | None = None
 
     def decode(self, body: bytes) -> Any:  # noqa: ANN401  # the tables below give each type its layout
         """Read a whole body."""
+        if self.only is not None and len(body) == len(self.fixed):
+            return self.only
         cursor = Cursor(body)
         if self.fixed:
             cursor.take(len(self.fixed))
@@ -293,7 +295,8 @@ def _layout(
     number = ord(tag) if tag else None
     reads = tuple(part.read for part in parts)
     writes = tuple((name, part.write) for name, part in zip(make.__match_args__, parts, strict=True))
-    return _Layout(make, number, fixed, reads, writes, check, None if parts else _framed(number, fixed))
+    only, frame = (None, None) if parts else (make(), _framed(number, fixed))
+    return _Layout(make, number, fixed, reads, writes, check, only, frame)
 
 
 def _check_formats(formats: tuple[int, ...], values: tuple[bytes | None, ...]) -> None:
