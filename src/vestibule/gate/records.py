@@ -42,7 +42,8 @@ def statement_id(session: UUID, number: int) -> str:
 
 def compact(members: Mapping[str, Json]) -> dict[str, Json]:
     """Leave out members that are empty; numbers and False stay."""
-    return {name: value for name, value in members.items() if value is not None and value not in ("", [], {}, ())}
+    # False is 0, and nothing else that is empty is.
+    return {name: value for name, value in members.items() if value or value == 0}
 
 
 def cut(text: str, characters: int = NAME_CHARACTERS) -> str:

@@ -155,10 +155,9 @@ class Asking:
             raise Waiting
         if session.is_learning:
             raise Waiting
-        if session.state is State.COPY_IN or isinstance(message, pg.Sync | pg.Flush):
+        if session.may_copy is None or session.state is State.COPY_IN or isinstance(message, (pg.Sync, pg.Flush)):
             return
-        if session.may_copy is not None:
-            raise Waiting
+        raise Waiting
 
     def _dispatch(self, message: pg.FrontendMessage | Copied) -> None:
         match message:
