@@ -97,7 +97,7 @@ def encode_body(kind: Kind, members: Mapping[str, Json], salt: bytes) -> bytes:
         stored = BODY[kind](members)
     except MemberRefused as error:
         raise error.within(kind) from None
-    if not isinstance(stored, Mapping):
+    if not isinstance(stored, dict):
         raise AssertionError("a body is an object")
     body = _line({"salt": urlsafe_b64encode(salt).rstrip(b"=").decode(), **stored})
     if len(body) > BODY_LIMIT:

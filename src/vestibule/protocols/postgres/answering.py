@@ -73,14 +73,15 @@ class Answering:
 
     def receive(self, data: bytes) -> None:
         """Take the target's bytes."""
-        session = self._session
-        session.target.feed(data)
+        session, target = self._session, self._session.target
+        target.feed(data)
         while not session.is_over:
             shape = self._shape()
-            session.target.columns = None if shape is None else shape.columns
-            session.target.layout = None if shape is None else shape.mask
-            session.target.stored = None if shape is None else shape.stored
-            item = session.target.next()
+            if shape is None:
+                target.columns = target.layout = target.stored = None
+            else:
+                target.columns, target.layout, target.stored = shape.columns, shape.mask, shape.stored
+            item = target.next()
             if item is None:
                 break
             match item:
@@ -131,7 +132,16 @@ class Answering:
     def _message(self, message: pg.BackendMessage) -> None:
         if self._learn(message):
             return
+        # What every statement brings comes first: each case before a message's own costs a look.
         match message:
+            case pg.ReadyForQuery():
+                self._ready(message)
+            case pg.CommandComplete() | pg.EmptyQueryResponse():
+                self._command_complete(message)
+            case pg.RowDescription():
+                self._row_description(message)
+            case pg.BindComplete() | pg.ParseComplete() | pg.CloseComplete() | pg.NoData() | pg.PortalSuspended():
+                self._completed(message)
             case pg.NoticeResponse():
                 self._notice(message)
             case pg.NotificationResponse():
@@ -140,16 +150,8 @@ class Answering:
                 self._parameter_status(message)
             case pg.ErrorResponse():
                 self._error(message)
-            case pg.ReadyForQuery():
-                self._ready(message)
-            case pg.ParseComplete() | pg.BindComplete() | pg.CloseComplete() | pg.NoData() | pg.PortalSuspended():
-                self._completed(message)
             case pg.ParameterDescription():
                 self._parameters(message)
-            case pg.RowDescription():
-                self._row_description(message)
-            case pg.CommandComplete() | pg.EmptyQueryResponse():
-                self._command_complete(message)
             case pg.CopyInResponse():
                 self._copy_in(message)
             case pg.CopyOutResponse():

@@ -160,23 +160,24 @@ class Asking:
         raise Waiting
 
     def _dispatch(self, message: pg.FrontendMessage | Copied) -> None:
+        # What drivers send with every statement comes first: each case before a message's own costs a look.
         match message:
-            case Copied():
-                self._copy_data(message)
+            case pg.Sync():
+                self._session.sync()
+            case pg.Bind():
+                self._bind(message)
+            case pg.Execute():
+                self._execute(message)
+            case pg.Describe():
+                self._describe(message)
             case pg.Query():
                 self._query(message)
             case pg.Parse():
                 self._parse(message)
-            case pg.Bind():
-                self._bind(message)
-            case pg.Describe():
-                self._describe(message)
-            case pg.Execute():
-                self._execute(message)
+            case Copied():
+                self._copy_data(message)
             case pg.Close():
                 self._close(message)
-            case pg.Sync():
-                self._session.sync()
             case pg.Flush():
                 self._session.tell_target(encode(message))
             case pg.CopyDone() | pg.CopyFail():

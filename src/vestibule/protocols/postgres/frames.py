@@ -138,33 +138,36 @@ class FrameReader:
             return self._row_piece(self._row)
         if self._copy:
             return self._copy_pieces()
-        if not self._buffer.gather(HEADER):
+        buffer = self._buffer
+        if not buffer.gather(HEADER):
             return None
-        tag, size = _head(self._buffer.data, self._buffer.at)
-        self._judge(tag, size)
+        tag, size = _head(buffer.data, buffer.at)
+        if not 4 <= size <= self.limits.get(tag, 0):
+            raise self._violation(self._fault(tag, size))
         if tag == DATA_ROW and self._side is Side.TARGET:
             return self._rows(size)
         if tag == COPY_DATA:
             return self._copies(size)
         return self._frame(tag, size)
 
-    def _judge(self, tag: int, size: int) -> None:
+    def _fault(self, tag: int, size: int) -> str:
+        """Say what is wrong with the head of a message."""
         limit = self.limits.get(tag)
         if limit is None:
-            raise self._violation(f"unexpected message of type {spell(tag)}")
+            return f"unexpected message of type {spell(tag)}"
         if size < 4:
-            raise self._violation(f"message of type {spell(tag)} has the length {size}")
-        if size > limit:
-            raise self._violation(f"message of type {spell(tag)} has {size} bytes; the limit is {limit}")
+            return f"message of type {spell(tag)} has the length {size}"
+        return f"message of type {spell(tag)} has {size} bytes; the limit is {limit}"
 
     def _violation(self, message: str) -> ClientProtocolError | TargetProtocolError:
         return ClientProtocolError(message) if self._side is Side.CLIENT else TargetProtocolError(message)
 
     def _frame(self, tag: int, size: int) -> Frame | None:
-        if not self._buffer.gather(1 + size):
+        buffer = self._buffer
+        if not buffer.gather(1 + size):
             return None
-        self._buffer.skip(HEADER)
-        return Frame(tag, self._buffer.take(size - 4))
+        buffer.skip(HEADER)
+        return Frame(tag, buffer.take(size - 4))
 
     def _rows(self, size: int) -> Rows | None:
         if self.columns is None:
