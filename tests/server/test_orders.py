@@ -31,6 +31,9 @@ class FakeDriver:
     def tell(self, what: str, by: str = "") -> None:
         self.told.append((what, by))
 
+    def fail(self, during: str, error: Exception) -> None:
+        self.told.append((during, type(error).__name__))
+
     def answered(self, answered: Answered) -> None:
         self.answers.append(answered)
 
@@ -214,3 +217,11 @@ async def test_an_answer_that_cannot_be_read_changes_nothing(wrong: dict[str, ob
         await post.call("answered", **{**said, **wrong})
     assert caught.value.code == INVALID_PARAMS
     assert post.sessions.first.answers == []
+
+
+async def test_a_session_that_cannot_be_told_keeps_nothing_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    post = Post()
+    monkeypatch.setattr(post.sessions.first, "tell", lambda *_: 1 / 0)
+    await post.call("policy")
+    assert post.sessions.first.told == [("Told", "ZeroDivisionError")]
+    assert post.sessions.second.told == [("policy", "")]

@@ -1,6 +1,7 @@
 from uuid import uuid4
 
 import pytest
+import structlog
 
 from tests.support.scripted import SOMEBODY, FakeJournal, FakeSecrets, ScriptedRelay, services
 from vestibule.model.identity import Peer
@@ -88,3 +89,37 @@ async def test_the_sessions_of_a_login_are_those_that_its_proof_opened() -> None
     assert sessions.of_login(SOMEBODY.who.login, "another token") == []
     assert sessions.of_login(uuid4()) == []
     assert unproven.identity is None
+
+
+async def test_what_fails_with_one_conversation_ends_that_one_alone_and_never_logs_its_words() -> None:
+    sessions = Sessions(0)
+    first, broken, last = opened(sessions), opened(sessions), opened(sessions)
+    reached: list[Driver] = []
+
+    def act(one: Driver) -> None:
+        if one is broken:
+            raise LookupError("hunter2")
+        reached.append(one)
+
+    with structlog.testing.capture_logs() as logs:
+        sessions.each("LookAfter", act)
+    assert reached == [first, last]
+    (line,) = logs
+    assert (line["event"], line["during"], line["error"]) == ("relay_failed", "LookAfter", "LookupError")
+    assert line["session"] == str(broken.conversation.session)
+    assert "hunter2" not in str(line)
+    assert [is_ended(one) for one in (first, broken, last)] == [False, True, False]
+
+
+async def test_a_conversation_whose_farewell_fails_too_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = Sessions(0)
+    broken, last = opened(sessions), opened(sessions)
+    monkeypatch.setattr(broken, "fail", lambda *_: 1 / 0)
+    monkeypatch.setattr(broken, "look_after", lambda: 1 / 0)
+    reached: list[Driver] = []
+    sessions.each("LookAfter", lambda one: (one.look_after(), reached.append(one)))
+    assert reached == [last]
+
+
+def is_ended(one: Driver) -> bool:
+    return one._stage.value != "open"

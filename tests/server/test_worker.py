@@ -23,6 +23,7 @@ from vestibule.model.record import Kind, Record, Reference
 from vestibule.protocols.base import CancelRequested, Conversation, Exactly, Opening, Refused
 from vestibule.server import sockets
 from vestibule.server import worker as worker_module
+from vestibule.server.driver import Driver
 from vestibule.server.worker import Wiring, Worker, WorkerFailed, WorkerSettings
 from vestibule.stores.segments import Position
 from vestibule.wire.identity import answer_to_json
@@ -302,6 +303,28 @@ async def test_no_new_session_begins_while_room_for_evidence_is_short(little_aut
         made.journal.admits_sessions = False
         assert await (await made.client()).rest() == b"refused: unavailable"
         await running.send(b"goes on")
+        assert await made.far.take(7) == b"goes on"
+
+
+async def test_a_session_that_cannot_be_looked_after_ends_alone(
+    little_authority: LittleAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Driver] = []
+
+    def stumble(driver: Driver) -> None:
+        looked.append(driver)
+        if driver.conversation is made.conversations[0]:
+            raise LookupError
+
+    monkeypatch.setattr(worker_module, "LOOK_AFTER_SECONDS", 0.01)
+    async with gateway(little_authority) as made:
+        broken, other = await made.session(), await made.session()
+        monkeypatch.setattr(Driver, "look_after", stumble)
+        assert await broken.rest() == b""
+        looked.clear()
+        await eventually(lambda: len(looked) > 3)
+        assert [record.session for record in made.recorded(Kind.SESSION_CLOSED)] == [made.conversations[0].session]
+        await other.send(b"goes on")
         assert await made.far.take(7) == b"goes on"
 
 

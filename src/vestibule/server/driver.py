@@ -9,7 +9,7 @@
 4. Each side is read only while the other has room. The client is not read either while it does not take its own
    answers. The target always is: one that must be read before it reads on would wait for ever.
 5. After `Close` nothing reaches the relay. What was sent is flushed within `DRAIN_SECONDS`, then both doors are cut.
-6. An error in a relay ends its own session, and the end is recorded.
+6. An error in a relay, or while a session is looked after, ends its own session, and the end is recorded.
 7. What is recorded of a session is in chunks before its last record, which counts them, or the time for that is over.
    While it cannot be recorded, the target is not read.
 """
@@ -210,7 +210,7 @@ class Driver:
             self._pace.handled(effects)
             self._perform(effects)
         except Exception as error:  # noqa: BLE001 - whatever fails here fails this session alone
-            self._fail(event, error)
+            self.fail(type(event).__name__, error)
         self._ledger.forget_spent()
 
     def _after(self) -> None:
@@ -434,12 +434,12 @@ class Driver:
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
-    def _fail(self, event: Event, error: Exception) -> None:
-        # Never the error's own words: they may quote what a person typed.
+    def fail(self, during: str, error: Exception) -> None:
+        """Close because of a defect; the log has its place, never its words: they may quote what a person typed."""
         log.error(
             "relay_failed",
             session=str(self.conversation.session),
-            during=type(event).__name__,
+            during=during,
             error=type(error).__name__,
             where=beside.innermost(error),
         )

@@ -14,7 +14,7 @@ from vestibule.model.errors import VestibuleError
 from vestibule.model.event import Answered
 from vestibule.server.clock import Clock
 from vestibule.server.driver import Driver, What
-from vestibule.server.sessions import Sessions
+from vestibule.server.sessions import Sessions, alone
 from vestibule.wire.approval import approval_id
 from vestibule.wire.jsonrpc import Json, Params
 
@@ -117,7 +117,7 @@ class Orders:
     async def tell(self, drivers: Sequence[Driver], what: What, by: str = "") -> None:
         """Tell many conversations, and let the others go on meanwhile."""
         for number, driver in enumerate(drivers, 1):
-            driver.tell(what, by)
+            alone(driver, "Told", lambda told: told.tell(what, by))
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
 

@@ -3,6 +3,7 @@
 1. A cancel key is 8 bytes: the process's number (which routes a request that came to another process), 3 random bytes,
    and 4 more that are compared in constant time. The first 4 are unique among the living.
 2. A conversation is a session from its opening to its end; before that it can be ended, but not cancelled.
+3. What is done with all of them is done with each alone: where it fails, that conversation ends, and no other.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -70,6 +72,11 @@ class Sessions:
         """List all conversations."""
         return [entry.driver for entry in self._entries.values()]
 
+    def each(self, doing: str, act: Callable[[Driver], object]) -> None:
+        """Do something with every conversation; `doing` names it in the log, should it fail."""
+        for driver in self.all():
+            alone(driver, doing, act)
+
     def find(self, session: UUID) -> Driver | None:
         """Find a conversation."""
         entry = self._entries.get(session)
@@ -99,3 +106,13 @@ class Sessions:
     def open_ids(self) -> list[UUID]:
         """List the sessions."""
         return [session for session, entry in self._entries.items() if entry.is_open]
+
+
+def alone(driver: Driver, doing: str, act: Callable[[Driver], object]) -> None:
+    """Do something with one conversation, which ends if that fails."""
+    try:
+        act(driver)
+    except Exception as error:  # noqa: BLE001 - whatever fails here fails this session alone
+        # What is broken may break its own farewell too; the time limit of that cuts it then.
+        with suppress(Exception):
+            driver.fail(doing, error)

@@ -295,9 +295,8 @@ class Worker:
         await self._orders.tell(self._sessions.all(), "drain")
         if await self._are_gone_in(self._farewell_seconds):
             return
-        for driver in self._sessions.all():
-            driver.end("the gateway is shutting down", "shutdown")
-            driver.abort()
+        self._sessions.each("Shutdown", lambda driver: driver.end("the gateway is shutting down", "shutdown"))
+        self._sessions.each("Shutdown", Driver.abort)
 
     async def _are_gone_in(self, seconds: float) -> bool:
         try:
@@ -340,8 +339,7 @@ class Worker:
     async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(LOOK_AFTER_SECONDS)
-            for driver in self._sessions.all():
-                driver.look_after()
+            self._sessions.each("LookAfter", Driver.look_after)
 
     def _note(self, record: Record) -> None:
         """Record what nobody waits for."""
@@ -349,8 +347,7 @@ class Worker:
 
     def _evidence_fault(self) -> None:
         log.critical("evidence_cannot_be_kept", failures=self._commits.failures)
-        for driver in self._sessions.all():
-            driver.tell("evidence")
+        self._sessions.each("Told", lambda driver: driver.tell("evidence"))
 
     # --- the listener's reception ------------------------------------------------------------------------------------
 
