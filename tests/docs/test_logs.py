@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vestibule.logs import LONGEST
+from vestibule.server.repeats import OPEN, WINDOW
 
 CHECKOUT = Path(__file__).parents[2]
 SOURCE = CHECKOUT / "src" / "vestibule"
@@ -81,3 +82,12 @@ def test_nothing_is_printed_past_the_log() -> None:
 
 def test_the_numbers_that_it_states_are_the_code_s() -> None:
     assert f"longer than {LONGEST:,} characters" in PAGE
+    assert f"within {WINDOW:.0f} seconds" in PAGE
+    assert f"Beyond {OPEN:,} different ones" in PAGE
+
+
+def test_what_it_calls_bounded_is_what_has_a_count_and_nothing_else() -> None:
+    bounded = PAGE.split("**What strangers cause is bounded**")[1].split("the first of")[0]
+    assert set(re.findall(r"`(\w+)`", bounded)) == {
+        event for (event, _), fields in logged().items() if "count" in fields
+    }

@@ -269,6 +269,32 @@ async def test_an_error_behind_the_door_closes_that_connection_alone(little_auth
         assert await (await house.connect()).take(7) == b"welcome"
 
 
+async def test_a_scan_is_two_lines_of_the_log_however_long_it_is(little_authority: LittleAuthority) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with open_house(little_authority) as house:
+            for _ in range(30):
+                with suppress(ConnectionResetError):
+                    assert await (await house.connect(SSL_REQUEST + b"\0")).rest() == b""
+            await eventually(lambda: len(house.desk.refusals) == 30)
+            assert [line["count"] for line in logs] == [1]
+    assert [(line["event"], line["ip"], line["cause"], line["count"]) for line in logs] == [
+        ("opening_failed", "127.0.0.1", "tls injection", 1),
+        ("opening_failed", "127.0.0.1", "tls injection", 29),
+    ]
+
+
+async def test_a_defect_that_anybody_can_reach_is_two_lines_too(little_authority: LittleAuthority) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with open_house(little_authority, speak_at_once) as house:
+            house.desk.error = RuntimeError("secret")
+            for _ in range(30):
+                assert await (await house.connect()).rest() == b""
+    assert [(line["event"], line["error"], line["count"]) for line in logs] == [
+        ("opening_broke", "RuntimeError", 1),
+        ("opening_broke", "RuntimeError", 29),
+    ]
+
+
 async def test_a_process_without_descriptors_waits_and_goes_on(
     little_authority: LittleAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from vestibule.evidence.kinds import BODY
 from vestibule.model.identity import Peer
 from vestibule.model.record import Kind, Record
 from vestibule.protocols.base import Refused
-from vestibule.server import refusals as refusals_module
+from vestibule.server import repeats as repeats_module
 from vestibule.server.refusals import Refusals
 
 pytestmark = pytest.mark.asyncio
@@ -76,7 +76,7 @@ async def test_a_window_without_repeats_leaves_nothing_behind() -> None:
 
 
 async def test_a_scan_that_varies_what_it_says_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refusals_module, "OPEN", 10)
+    monkeypatch.setattr(repeats_module, "OPEN", 10)
     desk = Desk()
     for number in range(500):
         desk.refusals.note(Refused("no TLS", f"name {number}"), CLIENT)

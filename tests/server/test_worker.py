@@ -4,6 +4,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from vestibule.model.record import Kind, Record, Reference
 from vestibule.protocols.base import CancelRequested, Conversation, Exactly, Opening, Refused
 from vestibule.server import sockets
 from vestibule.server import worker as worker_module
+from vestibule.server.cancels import Cancels
 from vestibule.server.driver import Driver
 from vestibule.server.worker import Wiring, Worker, WorkerFailed, WorkerSettings
 from vestibule.stores.segments import Position
@@ -354,8 +356,7 @@ async def test_a_cancel_finds_its_session_here_or_goes_to_the_process_that_has_i
 async def test_cancel_requests_of_one_address_are_limited(
     little_authority: LittleAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "CANCEL_BURST", 2)
-    monkeypatch.setattr(worker_module, "CANCEL_RATE", 0.0)
+    monkeypatch.setattr(worker_module, "Cancels", partial(Cancels, burst=2, rate=0.0))
     async with gateway(little_authority) as made:
         end = await made.session()
         for _ in range(4):

@@ -5,6 +5,8 @@
 3. From a trusted proxy a header (PROXY protocol v2) must come first; the client that it names is the client from then
    on. From everybody else such a header is nothing but wrong first bytes.
 4. A cancel request is looked up and never answered. TLS ends with close_notify, whoever ends it.
+5. What goes wrong here anybody can cause as often as they like: the log has the first of an address and cause, and how
+   many more there were.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ from vestibule.model.identity import Peer
 from vestibule.model.names import Instant
 from vestibule.protocols.base import CancelRequested, Opening, Refused, Speak
 from vestibule.server import sockets
-from vestibule.server.admission import Admission, Slot
+from vestibule.server.admission import Admission, Slot, source_of
 from vestibule.server.clock import Clock
 from vestibule.server.opening import Connection, Handshake, OpeningFailed, Reader
+from vestibule.server.repeats import Repeats
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +42,7 @@ _PAUSE: Final = 0.1
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 STARTUP_TIMEOUT: Final = "startup timeout"
 EVICTED: Final = "too many connections wait"
+_MANY: Final = ("", "several")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,7 @@ class Listener:
         self._clock = clock
         self._limits = limits or ListenerLimits()
         self._admission = Admission(self._limits.pending, self._limits.pending_per_address)
+        self._failed, self._broke = Repeats(_say_failed, _MANY), Repeats(_say_broke, _MANY)
         self._tasks: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -127,6 +132,8 @@ class Listener:
         self._loop.remove_reader(self._listening)
         for task in self._tasks:
             task.cancel()
+        self._failed.close()
+        self._broke.close()
 
     def _accept_some(self) -> None:
         for _ in range(_AT_ONCE):
@@ -169,14 +176,15 @@ class Listener:
         try:
             is_handed_over = await self._open(visit, slot)
         except OpeningFailed as error:
-            log.info("opening_failed", ip=visit.client.ip, cause=error.cause)
+            self._failed.note((source_of(visit.client.ip), error.cause), (visit.client.ip, error.cause))
             self._reception.turned_away(Refused(error.cause), visit.client)
         except asyncio.CancelledError:
             if visit.is_evicted:
                 self._reception.turned_away(Refused(EVICTED), visit.client)
             raise
         except Exception as error:  # noqa: BLE001 - whatever one connection does, the others go on
-            log.error("opening_broke", ip=visit.client.ip, error=type(error).__name__)
+            broken = type(error).__name__
+            self._broke.note((source_of(visit.client.ip), broken), (visit.client.ip, broken))
         finally:
             if not is_handed_over:
                 slot.release()
@@ -237,3 +245,13 @@ class _Visit:
         self.is_evicted = True
         if self.task is not None:
             self.task.cancel()
+
+
+def _say_failed(failed: tuple[str, str], count: int) -> None:
+    ip, cause = failed
+    log.info("opening_failed", ip=ip, cause=cause, count=count)
+
+
+def _say_broke(broke: tuple[str, str], count: int) -> None:
+    ip, error = broke
+    log.error("opening_broke", ip=ip, error=error, count=count)

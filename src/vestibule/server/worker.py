@@ -33,8 +33,9 @@ from vestibule.model.identity import Refusal
 from vestibule.model.record import Json, Kind, Record
 from vestibule.model.target import Target
 from vestibule.protocols.base import Conversation, Opening, Refused, Relay
-from vestibule.server.admission import Allowance, Slot
+from vestibule.server.admission import Slot
 from vestibule.server.approvals import BusApprovals
+from vestibule.server.cancels import Cancels
 from vestibule.server.clock import Clock
 from vestibule.server.commits import COMMIT_SECONDS, Commits, Journal
 from vestibule.server.dialer import DIAL_SECONDS, Dialer, Secrets
@@ -56,9 +57,6 @@ log = structlog.get_logger(__name__)
 LOOK_AFTER_SECONDS: Final = 10.0
 #: How long sessions that were told to end may take to say so and close.
 FAREWELL_SECONDS: Final = 5.0
-#: Cancel requests of one address: a burst, and how many a second after that.
-CANCEL_BURST: Final = 50
-CANCEL_RATE: Final = 10.0
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG: Final = 1
@@ -218,7 +216,7 @@ class Worker:
             self._recorder,
             counting,
         )
-        self._cancels = Allowance(CANCEL_BURST, CANCEL_RATE, loop.time)
+        self._cancels = Cancels(loop.time)
         await self._record_start()
         self._orders = Orders(self._sessions, self._clock, self._state, self._apply_policy, self._drain)
         self._orders.serve(self._bus)
@@ -311,6 +309,7 @@ class Worker:
     async def _stop(self) -> None:
         await self._drain(0.0)
         self._refusals.close()
+        self._cancels.close()
         if self._recorder is not None:
             self._recorder.close()
         members: dict[str, Json] = {
@@ -374,8 +373,7 @@ class Worker:
 
     def cancel_requested(self, key: bytes, client: who.Peer) -> None:
         """Stop a session's statement, here or in the process that the key leads to."""
-        if not self._cancels.take(client.ip):
-            log.warning("too_many_cancel_requests", ip=client.ip)
+        if not self._cancels.allows(client.ip):
             return
         if not self._sessions.leads_here(key):
             self._tell_control("cancel", {"key": key.hex()})
