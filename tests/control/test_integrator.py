@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from tests.support.evidence_records import access, conversation, decided, heartbeat, opened
 from tests.support.journals import Clock, open_journal, stored
 from tests.support.log_site import CONTROL, ORIGIN, Site, rows, until
+from vestibule.evidence import verify
 from vestibule.evidence.canonical import leaf_hash
 from vestibule.evidence.checkpoint import VerifierKey
 from vestibule.evidence.merkle import Frontier
@@ -173,6 +174,24 @@ async def test_the_stand_alone_verifier_finds_nothing_wrong(site: Site) -> None:
     checked = site.verify()
     assert checked.returncode == 0, checked.stdout
     assert "FAIL" not in checked.stdout
+
+
+async def test_the_verifier_finds_nothing_wrong_before_the_first_and_in_the_middle_of_a_publication(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site.integrator():
+        assert await asyncio.to_thread(verify.main, [str(site.data)]) == 0
+    for number in (1, 2):
+        site.converse(number, 100)
+        async with site.integrator() as log:
+            monkeypatch.setattr(log, "_sign", lambda _: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                await log.publish_now()
+            found, _, notes = await asyncio.to_thread(verify.verify, str(site.data), None)
+            assert not any(found.values()), found
+            assert f"files show {log.size - log.published_size} of them" in "".join(notes)
+        async with site.integrator() as log:
+            await log.publish_now()
 
 
 async def test_a_clock_that_is_stepped_back_and_forth_makes_no_fault(site: Site) -> None:

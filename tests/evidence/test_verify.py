@@ -97,7 +97,7 @@ def test_records_younger_than_the_checkpoint_are_counted_and_checked_but_no_faul
     name = "journal/gate1.0/1-0.seg"
     assert findings(tmp_path, files | {name: b"".join(frame for _, frame in chain.frames)}) == {}
     _, _, notes = verify.verify(str(tmp_path), None)
-    assert "4 younger records are not yet under a checkpoint" in notes
+    assert "4 younger records are not yet under a signed checkpoint" in notes
     assert f"session {session.id} is open: no record of its end yet" in notes
     dropped = b"".join(frame for _, frame in chain.frames[:2] + chain.frames[3:])
     assert "gate1.0 epoch 1 has record 3" in str(findings(tmp_path, files | {name: dropped})["V07"])

@@ -5,7 +5,8 @@
 2. A file of the log is a function of the tree alone, so writing it twice is harmless. Files first, then
    `checkpoints/<size>`, at last `checkpoint`.
 3. Each published checkpoint has a file that no other one has, its partial bundle of entries, so that a checkpoint is
-   missed when it is removed. What a publication that was cut off left is removed before the next one.
+   missed when it is removed. What a publication that was cut off left is removed before the next one; until then its
+   tiles can be checked, for a tile has its entries first.
 4. A tree that is smaller than one whose checkpoint was released, or has another root at that size, is not signed.
 """
 
@@ -141,9 +142,9 @@ def publication(
     """
     for tile in new_tiles(old, new):
         start = tile.n * TILE_WIDTH
-        yield tile.path, b"".join(hashes(tile.level, start, start + tile.width))
         if tile.level == 0:
             yield entries_path(tile.n, tile.width), encode_entries(entries(start, start + tile.width))
+        yield tile.path, b"".join(hashes(tile.level, start, start + tile.width))
 
 
 def publishable(size: int) -> int:

@@ -29,6 +29,8 @@ it is recorded; everything before the last cosigned checkpoint is beyond that pa
 gateway and every witness can rewrite what is younger than the last RFC 3161 token, unless a copy in a locked store
 contradicts it."""
 NO_SAVED = "no saved checkpoint was given: an end that was cut off, or a log written and signed anew, is not found"
+NEVER = "V05 tree: no checkpoint was published yet; if the gateway ran for minutes, its own log says what is in its way"
+DIED = "a gateway is publishing them, or died while it did, and its next start removes what it left"
 CHECKS = {
     "V05": "tree",
     "V07": "chains",
@@ -380,6 +382,7 @@ class Records:
             self.fail("V05", f"{where}: names another key than log/log.vkey")
         elif kind == "Heartbeat":
             self.count["beats"] += 1
+            self.count["published"] = max(self.count["published"], content.get("published_size", 0))
             ids = sorted(bytes.fromhex(name.replace("-", "")) for name in chain["live"])
             # A session may be on its way in or out at that moment: told, but not held against it.
             self.count["odd beats"] += hashlib.sha256(b"".join(ids)).hexdigest() != content["sessions_digest"]
@@ -514,9 +517,9 @@ class Log:
 
     def __init__(self, folder: Path, fail: Callable[[str], None], records: Records, writers: dict[str, Writer]) -> None:
         self.folder, self.fail, self.records, self.writers = folder, fail, records, writers
-        self.sizes = sorted(self._names("checkpoints"))
-        self.end = self.sizes[-1] if self.sizes else 0
-        self.size, self.stops = 0, {0}
+        self.signed = self.sizes = sorted(self._names("checkpoints"))
+        self.end = self.until = max(self.sizes, default=0)
+        self.size, self.stops, self.unsigned = 0, {0}, False
         self.rows: dict[int, list[bytes]] = {0: []}
         self.vkey: tuple[str, bytes, bytes] | None = None
         self.saved: tuple[int, bytes] | None = None
@@ -542,13 +545,28 @@ class Log:
             self.fail(f"{'the saved checkpoint' if self.vkey else 'log/log.vkey'}: {bad}")
         self.stops = {*self.sizes, self.saved[0] if self.saved else 0}
         self._compare_roots()
-        while self.size < self.end and self._bundle(self.size // 256):
-            pass
-        for level, row in self.rows.items() if self.size == self.end else ():
-            self._compare_files(level, f"tile/{level}", b"".join(row), range(0, 32 * len(row) + 1, 32), self.size)
+        self._walk()
+        wrong = self._go_on() if self.size == self.end else []
         if self.saved and self.saved[0] > self.end:
             self.fail(f"the log has {self.end} leaves, the saved checkpoint {self.saved[0]}: its end was cut off")
-        self._check_names()
+        self._check_names(wrong)
+
+    def _walk(self) -> None:
+        while self.size < self.until and self._bundle(self.size // 256):
+            pass
+        for level, row in self.rows.items() if self.size == self.until else ():
+            self._compare_files(level, f"tile/{level}", b"".join(row), range(0, 32 * len(row) + 1, 32), self.size)
+
+    def _go_on(self) -> list[str]:
+        """Follow the files of a larger tree, which nobody signed: they may hold younger records and nothing else."""
+        tiles = [match for match in map(TILE.fullmatch, self._paths()) if match and match[1] in ("entries", "0")]
+        wrong: list[str] = []
+        self.until = max([self.end, *map(self._reach, tiles)])
+        if self.until > self.end:
+            fail, self.fail, self.unsigned, self.sizes = self.fail, wrong.append, True, [*self.signed, self.until]
+            self._walk()
+            self.fail = fail
+        return wrong
 
     def _file(self, path: str) -> bytes | None:
         return (self.folder / path).read_bytes() if (self.folder / path).is_file() else None
@@ -557,34 +575,34 @@ class Log:
         return [int(path.name) for path in (self.folder / folder).glob("*") if NUMBER.fullmatch(path.name)]
 
     def _bundle(self, n: int) -> bool:
-        width = min(256, self.end - n * 256)
-        path = "tile/entries/" + self._numbered(n) + ("" if width == 256 else f".p/{width}")
-        data, ends = self._file(path) or b"", [0]
+        width, known = min(256, self.until - n * 256), len(self.rows[0])
+        name = self._numbered(n) + f".p/{width}" * (width < 256)
+        data, ends = self._file(f"tile/entries/{name}") or b"", [0]
         while ends[-1] < len(data):
             ends.append(ends[-1] + 2 + int.from_bytes(data[ends[-1] : ends[-1] + 2], "big"))
         if ends[-1] != len(data) or len(ends) != width + 1:
-            self.fail(f"log/{path}: not {width} entries; leaf {self.size} and those behind it could not be checked")
+            where = f"leaf {self.size} and those behind it could not be checked"
+            self.fail(f"log/tile/entries/{name}: not {width} entries; {where}")
             return False
         self._compare_files(0, "tile/entries", data, ends, self.size)
-        for place in range(width):
-            entry = data[ends[place] + 2 : ends[place + 1]]
-            self._match(entry)
-            self._put(0, hashlib.sha256(b"\0" + entry).digest())
-            self.size += 1
-            self._compare_roots()
-        return True
+        return all(self._grow(data[ends[place] + 2 : ends[place + 1]]) for place in range(known, width))
 
-    def _match(self, entry: bytes) -> None:
+    def _grow(self, entry: bytes) -> bool:
         header = HEADER.fullmatch(entry)
         writer = self.writers.get(header["node"].decode()) if header else None
         record = next(writer.records, None) if writer and not writer.stopped else None
-        if writer and record and record[0] == entry:
-            return self.records.take(entry, record[1], f"leaf {self.size}, {writer.where}")
-        if writer is None or not writer.stopped:
-            self.fail(f"leaf {self.size}: not the next record of its writer ({getattr(writer, 'where', 'no journal')})")
-        if writer:
+        is_next = record is not None and record[0] == entry
+        if writer and record and is_next:
+            self.records.take(entry, record[1], f"leaf {self.size}, {writer.where}")
+        elif writer is None or not writer.stopped:
+            where = getattr(writer, "where", "no journal")
+            self.fail(f"leaf {self.size}: not the next record of its writer ({where})")
+        if writer and not is_next:
             writer.stopped = True
-        return None
+        self._put(0, hashlib.sha256(b"\0" + entry).digest())
+        self.size += 1
+        self._compare_roots()
+        return is_next or not self.unsigned
 
     def _put(self, level: int, root: bytes) -> None:
         row = self.rows.setdefault(level, [])
@@ -603,7 +621,7 @@ class Log:
         wanted.update({path: data} if count == 256 else {})
         for path, expected in wanted.items():
             found = self._file(path)
-            if found != expected:
+            if found != expected and not (found is None and self.unsigned):
                 self.fail(f"log/{path}: {'missing' if found is None else 'not what the leaves give'}")
 
     def _compare_roots(self) -> None:
@@ -622,34 +640,39 @@ class Log:
         except ValueError as bad:
             self.fail(f"log/checkpoints/{self.size}: {bad}")
 
-    def _check_names(self) -> None:
+    def _paths(self) -> list[str]:
+        return [path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if not path.is_dir()]
+
+    def _check_names(self, wrong: list[str]) -> None:
         """Report files that do not belong to the log, and a `checkpoint` that is not the newest."""
+        strange = [path for path in self._paths() if not self._belongs(path)][:100]
         newest = self._file("checkpoint")
-        strange = [] if newest and newest == self._file(f"checkpoints/{self.end}") else ["checkpoint"]
-        paths = (path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if not path.is_dir())
-        strange += [path for path in paths if not self._belongs(path)][:100]
-        if strange:
+        if (newest is not None or self.signed) and newest != self._file(f"checkpoints/{self.end}"):
+            wrong.append("log/checkpoint: not the newest checkpoint")
+        if wrong or strange:
             time.sleep(0.1)  # a running gateway may be publishing: then its log has moved on by now
             if max(self._names("checkpoints"), default=0) > self.end:
-                strange = [path for path in strange if path != "checkpoint" and not TILE.fullmatch(path)]
-        for path in strange:
-            self.fail(f"log/{path}: {'not the newest checkpoint' if path == 'checkpoint' else 'does not belong there'}")
+                wrong, strange = [], [path for path in strange if not TILE.fullmatch(path)]
+        for text in (*wrong, *(f"log/{path}: does not belong there" for path in strange)):
+            self.fail(text)
+
+    @staticmethod
+    def _reach(match: re.Match[str]) -> int:
+        return int(re.sub("[x/]", "", match[2])) * 256 + int(match[3] or 256)
 
     def _belongs(self, path: str) -> bool:
         match = TILE.fullmatch(path)
         if match is None:
             return FRONT.fullmatch(path) is not None
-        n, level = int(re.sub("[x/]", "", match[2])), 0 if match[1] == "entries" else int(match[1])
-        count = n * 256 + int(match[3] or 256)
+        count, level = self._reach(match), 0 if match[1] == "entries" else int(match[1])
         place = bisect_left(self.sizes, count << 8 * level)
-        size = self.sizes[place : place + 1]
-        return match[2] == self._numbered(n) and size != [] and (match[3] is None or size[0] >> 8 * level == count)
+        size, name = self.sizes[place : place + 1], self._numbered((count - 1) // 256)
+        return match[2] == name and size != [] and (match[3] is None or size[0] >> 8 * level == count)
 
 
 def verify(data: str, saved: bytes | None) -> tuple[dict[str, list[str]], dict[str, str], list[str]]:
     """Check a data folder; give what is wrong, the numbers of each check, and what could not be checked."""
     findings: dict[str, list[str]] = {check: [] for check in CHECKS}
-    notes = [NO_SAVED] if saved is None else []
 
     def fail(check: str, text: str) -> None:
         findings[check] += [text][: 100 - len(findings[check])]
@@ -668,13 +691,15 @@ def verify(data: str, saved: bytes | None) -> tuple[dict[str, list[str]], dict[s
     for _, header, body, where in sorted(records.late, key=lambda each: each[0]):
         records.read(header, "", body, where)
     records.approvals.check()
-    notes += recordings.end()
+    if not log.signed and records.count["published"]:
+        fail("V05", f"log/checkpoints: empty, and {records.count['published']} leaves were published, say the records")
+    notes = [NEVER] * (not log.signed) + [NO_SAVED] * (saved is None) + recordings.end()
     count = records.count
     running = [name for name, session in records.sessions.items() if session["opened"]]
-    signed = f"{len(log.sizes)} checkpoints with equal roots signed by {log.vkey[0] if log.vkey else 'nobody'}"
+    signed = f"{len(log.signed)} checkpoints with equal roots signed by {log.vkey[0] if log.vkey else 'nobody'}"
     signed += f", it begins with the saved one of {log.saved[0]} leaves" if log.saved else ""
     numbers = {
-        "V05": f"{log.size} leaves equal to the records of the journal, tiles equal, {signed}",
+        "V05": f"{min(log.size, log.end)} leaves equal to the records of the journal, tiles equal, {signed}",
         "V07": f"{count['records']} records of {len(records.chains)} writers in {count['epochs']} epochs, all linked",
         "V08": f"{count['opened']} opened, {count['closed']} closed, {len(running)} open; {count['beats']} heartbeats, "
         f"{count['odd beats']} of which count other sessions open than the records",
@@ -686,8 +711,11 @@ def verify(data: str, saved: bytes | None) -> tuple[dict[str, list[str]], dict[s
         f"{count['self-approved']} self-approved",
     }
     notes += [f"session {name} is open: no record of its end yet" for name in running[:10]]
-    if (young := count["records"] - log.size) > 0:
-        notes.append(f"{young} younger records are not yet under a checkpoint")
+    if (young := count["records"] - min(log.size, log.end)) > 0:
+        shown = f"; the log's files show {log.size - log.end} of them: {DIED}" if log.size > log.end else ""
+        notes.append(f"{young} younger records are not yet under a signed checkpoint{shown}")
+    if not log.signed:
+        del numbers["V05"]
     return findings, numbers, notes
 
 
@@ -705,13 +733,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not Path(options.data, "journal").is_dir() and not Path(options.data, "log").is_dir():
         parser.error(f"{options.data} is not a data folder: it holds neither journal nor log")
     findings, numbers, notes = verify(options.data, saved)
-    rows = [{"check": name, "failures": found, "text": numbers[name]} for name, found in findings.items()]
+    rows = [{"check": name, "failures": found, "text": numbers.get(name, "")} for name, found in findings.items()]
     report = {"passed": not any(findings.values()), "checks": rows, "not_checked": notes, "not_shown": RESIDUAL}
     lines = [json.dumps(report, indent=2)] if options.json else []
-    for name, title in () if options.json else CHECKS.items():
+    for name in () if options.json else [name for name in CHECKS if findings[name] or name in numbers]:
         bad, more = findings[name][:3], len(findings[name]) - 3
         text = "; ".join(bad) + f"; {more} more" * (more > 0) if bad else numbers[name]
-        lines.append(f"{'FAIL' if bad else 'PASS'} {name} {title}: {text}")
+        lines.append(f"{'FAIL' if bad else 'PASS'} {name} {CHECKS[name]}: {text}")
     lines += [] if options.json else [*(f"NOT CHECKED {note}" for note in notes), "", RESIDUAL]
     sys.stdout.write("\n".join(lines) + "\n")
     return int(not report["passed"])
