@@ -67,20 +67,38 @@ def test_a_host_that_is_down_or_silent_costs_the_first_log_in_its_time_and_later
 
 
 @pytest.mark.timeout(240)
-def test_a_host_that_refuses_log_ins_is_passed_by(
+def test_a_host_that_refuses_log_ins_is_passed_by_and_no_client_hears_of_it(
     gateways: GatewayFactory, postgres15: PostgresServer, spare: PostgresServer
 ) -> None:
-    spare.stop()
-    spare.configure(NOT_READY)
-    spare.sandbox.write(spare.data / "standby.signal", "")
-    command = [spare.programs / "postgres", "-D", spare.data]
-    spare.program = spare.sandbox.start(command, name="standby", folder=spare.folder, environment=spare.environment)
-    wait_for(lambda: is_not_ready(spare), "a server that refuses log-ins", 60)
-
+    let_nobody_in(spare)
     house = made(gateways, postgres15, spare.address)
     dev1 = sign_in(house, "dev1")
-    # The log-in that meets it fails; the next one goes elsewhere.
-    assert [reached(house, dev1) for _ in range(3)] == [0, postgres15.port, postgres15.port]
+    assert [reached(house, dev1) for _ in range(3)] == [postgres15.port] * 3
+    assert house.program is not None
+    assert f"{spare.address}: the target refused the log-in: 57P03" in house.program.output()
+
+
+@pytest.mark.timeout(240)
+def test_where_every_host_refuses_log_ins_the_client_is_told_that_there_is_no_target(
+    gateways: GatewayFactory, spare: PostgresServer
+) -> None:
+    let_nobody_in(spare)
+    house = made(gateways, spare)
+    dev1 = sign_in(house, "dev1")
+    with pytest.raises(psycopg.OperationalError, match=f"{TARGET} is not available"):
+        psycopg.connect(house.conninfo("dev1", dev1.token))
+    assert house.program is not None
+    assert "the target refused the log-in: 57P03" in house.program.output()
+
+
+def let_nobody_in(server: PostgresServer) -> None:
+    """Start it again as a standby that has not caught up."""
+    server.stop()
+    server.configure(NOT_READY)
+    server.sandbox.write(server.data / "standby.signal", "")
+    command = [server.programs / "postgres", "-D", server.data]
+    server.program = server.sandbox.start(command, name="standby", folder=server.folder, environment=server.environment)
+    wait_for(lambda: is_not_ready(server), "a server that refuses log-ins", 60)
 
 
 def is_not_ready(server: PostgresServer) -> bool:

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.asyncio
 Behaviour = Callable[[End], Awaitable[None]]
 
 
-def reach(to: Target) -> Opening:
-    return reach_postgres(to.tls.direct, plaintext=to.tls.mode == "disable")
+def reach(to: Target, hello: bytes) -> Opening:
+    return reach_postgres(to.tls.direct, plaintext=to.tls.mode == "disable", hello=hello)
 
 
 class Server:
@@ -253,7 +253,7 @@ async def test_direct_tls_needs_its_protocol_name(little_authority: LittleAuthor
 
 async def test_an_opening_that_forgets_tls_does_not_lead_to_plain_text(little_authority: LittleAuthority) -> None:
     async with serving(answering(b"")) as server:
-        dialer = Dialer(lambda _: reach_postgres(False, plaintext=True), FakeSecrets())
+        dialer = Dialer(lambda *_: reach_postgres(False, plaintext=True), FakeSecrets())
         with pytest.raises(TargetUnavailable, match="no TLS"):
             await dialer.dial(target(server.address, tls=pinned(little_authority)))
 

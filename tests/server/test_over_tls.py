@@ -31,7 +31,7 @@ from vestibule.server.tls import ServerTls
 pytestmark = pytest.mark.asyncio
 
 
-def straight_to_tls(_: object = None) -> Opening:
+def straight_to_tls(*_: object) -> Opening:
     return opening(StartTls(""))
 
 

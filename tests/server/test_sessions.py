@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio
 def driver(sessions: Sessions, key: bytes | None = None) -> Driver:
     key = sessions.new_key() if key is None else key
     facts = Conversation(uuid4(), Peer("192.0.2.7", 1), None, Instant(1), b"s" * 16, key)
-    around = services(FakeJournal(), Dialer(lambda _: iter(()), FakeSecrets()))  # type: ignore[arg-type,return-value] # nobody dials
+    around = services(FakeJournal(), Dialer(lambda *_: iter(()), FakeSecrets()))  # type: ignore[arg-type,return-value] # nobody dials
     made = Driver(ScriptedRelay(), facts, around)
     sessions.add(made)
     return made

@@ -34,7 +34,7 @@ from vestibule.stores.spool import Spool
 PATIENCE = 20.0
 
 
-def speak_at_once(_: object = None) -> Opening:
+def speak_at_once(*_: object) -> Opening:
     """Hand over without a byte: plain text."""
     return Speak()
     yield  # makes this a generator

@@ -415,8 +415,11 @@ class Playbook:
         match effect:
             case Prove():
                 self.deliver(Proven(self.world.proof))
-            case Dial():
+            case Dial(hello=hello):
                 self.deliver(self.world.dialed)
+                if hello and isinstance(self.world.dialed, Dialed):
+                    # Whoever reached the target has said it.
+                    self._left(Side.TARGET, hello)
             case Analyse():
                 self.deliver(Analysed(self.world.analyse(effect.text, effect.knowledge)))
             case Compute(work=work):

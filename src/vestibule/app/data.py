@@ -131,9 +131,9 @@ def make_recorder(settings: Settings, worker: int, commits: Commits, clock: Cloc
     return Recorder(spool, Directory(settings.data / "objects"), commits, clock)
 
 
-def reach(target: Target) -> Opening:
+def reach(target: Target, hello: bytes) -> Opening:
     """Speak first to a target, as its configuration says."""
-    return opening.reach(target.tls.direct, plaintext=target.tls.mode == "disable")
+    return opening.reach(target.tls.direct, plaintext=target.tls.mode == "disable", hello=hello)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -95,10 +95,14 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Open the target once the permit's record is durable; answered by `Dialed` or `DialFailed`."""
+    """Open the target once the permit's record is durable, and say `hello`; answered by `Dialed` or `DialFailed`.
+
+    A host that answers that it cannot serve now is passed by like one that does not answer.
+    """
 
     target: Target
     permit: Permit
+    hello: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Opens targets: the second door.
 
 1. The configured hosts are tried in order, each address of a host in turn, all within one time limit; a host that does
-   not answer leaves the next its share of the time.
+   not answer, or answers the first words that it cannot serve now, leaves the next its share of the time.
 2. Only a target that is verified as its configuration says is handed to a relay.
 3. A host that has failed is tried behind all others for `AVOID_SECONDS`, so that not every log-in waits for it.
 4. A cancel goes to the very address that was connected, never to one that is resolved again.
@@ -66,12 +66,12 @@ class Dialer:
 
     def __init__(
         self,
-        reach: Callable[[Target], Opening],
+        reach: Callable[[Target, bytes], Opening],
         secrets: Secrets,
         dial_seconds: float = DIAL_SECONDS,
         avoid_seconds: float = AVOID_SECONDS,
     ) -> None:
-        """Speak first as `reach` says."""
+        """Speak first as `reach` says; its second argument is what a session says first, empty for a cancel."""
         self._reach = reach
         self._secrets = secrets
         self._dial_seconds = dial_seconds
@@ -88,8 +88,8 @@ class Dialer:
         except (VestibuleError, TimeoutError, OSError) as error:
             raise TargetUnavailable(f"credential not available: {type(error).__name__}") from error
 
-    async def dial(self, target: Target) -> Link:
-        """Connect to the first host that answers as it should; `TargetUnavailable` says what each one did."""
+    async def dial(self, target: Target, hello: bytes = b"") -> Link:
+        """Connect to the first host that answers `hello` as it should; `TargetUnavailable` says what each one did."""
         loop = asyncio.get_running_loop()
         end = loop.time() + self._dial_seconds
         causes = []
@@ -97,7 +97,7 @@ class Dialer:
             share = max(0.0, end - loop.time()) / (len(target.hosts) - place)
             try:
                 async with asyncio.timeout(share):
-                    link = await self._dial_host(target, address)
+                    link = await self._dial_host(target, address, hello)
             except TimeoutError:
                 causes.append(f"{address}: no answer in time")
             except (OpeningFailed, ConfigurationError) as error:
@@ -136,20 +136,20 @@ class Dialer:
 
     # --- one host ----------------------------------------------------------------------------------------------------
 
-    async def _dial_host(self, target: Target, address: Address) -> Link:
+    async def _dial_host(self, target: Target, address: Address, hello: bytes) -> Link:
         failed = OpeningFailed("the name has no address")
         for where in await self._resolve(address):
             try:
-                return await self._open(target, address, where)
+                return await self._open(target, address, where, hello)
             except OpeningFailed as error:
                 failed = error
         raise failed
 
-    async def _open(self, target: Target, address: Address, where: Resolved) -> Link:
+    async def _open(self, target: Target, address: Address, where: Resolved, hello: bytes = b"") -> Link:
         sock = await _connect(where)
         connection = Connection(sock, TargetSide(target.tls, address.host))
         try:
-            ahead = _checked(await connection.carry_out(self._reach(target)), connection, target)
+            ahead = _checked(await connection.carry_out(self._reach(target, hello)), connection, target)
             transport = await connection.hand_over()
         except BaseException:
             connection.abort()

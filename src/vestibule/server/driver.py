@@ -282,9 +282,9 @@ class Driver:
                     self._spawn(self._analyse())
             case Compute():
                 self._spawn(self._compute(effect))
-            case Dial(target=target, permit=permit):
+            case Dial(target=target, permit=permit, hello=hello):
                 self.target = target
-                self._once_durable(permit.record, lambda: self._spawn(self._dial(target)))
+                self._once_durable(permit.record, lambda: self._spawn(self._dial(target, hello)))
             case Cancel(data=data, permit=permit):
                 self._once_durable(permit.record, partial(self._cancel, data))
             case Opened(cancel_key=key):
@@ -395,10 +395,10 @@ class Driver:
         asker = Asker(self.conversation, self.identity, self.target)
         self._deliver(await answer(self._services.approvals, asker, effect, written))
 
-    async def _dial(self, target: Target) -> None:
+    async def _dial(self, target: Target, hello: bytes) -> None:
         try:
             password = await self._services.dialer.password(target)
-            link = await self._services.dialer.dial(target)
+            link = await self._services.dialer.dial(target, hello)
         except TargetUnavailable as error:
             log.warning("target_unavailable", target=target.name, cause=str(error))
             self._deliver(DialFailed(str(error)))

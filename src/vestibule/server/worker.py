@@ -128,7 +128,7 @@ class Wiring:
 
     open_journal: Callable[[Callable[[Callable[[], None]], object]], WorkerJournal]
     accept: Callable[[], Opening]
-    reach: Callable[[Target], Opening]
+    reach: Callable[[Target, bytes], Opening]
     make_relay: Callable[[Conversation], Relay]
     apply_policy: Callable[[Params], None]
     secrets: Secrets

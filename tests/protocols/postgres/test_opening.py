@@ -198,6 +198,41 @@ def test_a_target_is_reached_in_plaintext_only_where_that_is_asked_for():
     assert not carried.is_secure
 
 
+NOT_NOW = encode(pg.ErrorResponse((("S", "FATAL"), ("C", "57P03"), ("M", "the database system is starting up"))))
+NO_ENTRY = encode(pg.ErrorResponse((("S", "FATAL"), ("C", "28000"), ("M", "no pg_hba.conf entry"))))
+
+
+def test_a_target_that_cannot_serve_now_is_not_reached():
+    carried = carry(reach(direct=False, hello=STARTUP), b"S" + HELLO, NOT_NOW)
+    assert carried.outcome == Refused("the target refused the log-in: 57P03 the database system is starting up")
+    assert carried.written == SSL + STARTUP
+
+
+def test_whatever_else_a_target_says_to_the_startup_packet_is_for_the_log_in():
+    asked = encode(pg.AuthenticationCleartextPassword())
+    carried = carry(reach(direct=False, hello=STARTUP), b"S" + HELLO, asked)
+    assert (carried.outcome, carried.unread) == (Speak(), asked)
+    carried = carry(reach(direct=True, hello=STARTUP), HELLO, NO_ENTRY + asked)
+    assert (carried.outcome, carried.unread) == (Speak(NO_ENTRY), asked)
+    carried = carry(reach(direct=False, plaintext=True, hello=STARTUP), NO_ENTRY)
+    assert carried.outcome == Speak(NO_ENTRY)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"E", b"E\0\0\0\4", b"E\xff\xff\xff\xff", b"E\0\0\0\x09C57P0", b"E\0\1\0\0", b"E\0\0\0\x05x"]
+)
+def test_a_target_that_answers_the_startup_packet_with_half_an_error_is_not_reached(answer):
+    carried = carry(reach(direct=False, hello=STARTUP), b"S" + HELLO, answer)
+    assert isinstance(carried.outcome, Refused)
+    assert carried.largest < 64 << 10
+
+
+@given(st.binary(max_size=60) | st.binary(max_size=60).map(lambda data: b"E\0\0\0" + data))
+def test_any_answer_to_the_startup_packet_comes_to_an_outcome(answer):
+    carried = carry(reach(direct=False, hello=STARTUP), b"S" + HELLO, answer)
+    assert isinstance(carried.outcome, Speak | Refused)
+
+
 @given(st.binary(max_size=20), st.booleans(), st.sampled_from([b"", b"postgresql"]))
 def test_any_answer_of_a_target_comes_to_an_outcome(answer, direct, alpn):
     carried = carry(reach(direct), answer, alpn=alpn)

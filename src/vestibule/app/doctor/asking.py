@@ -44,11 +44,10 @@ class Asking:
         """Talk over `link`; call `log_in` first."""
         self._target, self._link = target, link
         self._frames = FrameReader(Side.TARGET, TARGET)
+        self._frames.feed(link.ahead)
 
-    async def log_in(self, password: bytes, database: str, session: UUID) -> None:
-        """Log in as a session of the gateway would."""
-        ours = read_startup(pg.StartupMessage(PROTOCOL_3_0, (("user", "doctor"),)))
-        self._link.transport.write(encode(target_startup(ours, self._target, database, session)))
+    async def log_in(self, password: bytes) -> None:
+        """Log in as a session of the gateway would; the target has had its startup packet."""
         end_point = None if self._link.tls is None else self._link.tls.end_point
         login = Login(self._target, password, end_point, os.urandom(24), SaltedPasswords())
         while not isinstance(answer := login.receive(await self._message()), LoggedIn):
@@ -112,9 +111,11 @@ class Asking:
 async def open_target(target: Target, dialer: Dialer, database: str, session: UUID) -> Asking:
     """Reach a target and log in; raises `TargetUnavailable` or `TargetProtocolError`."""
     password = await dialer.password(target)
-    asking = Asking(target, await dialer.dial(target))
+    ours = read_startup(pg.StartupMessage(PROTOCOL_3_0, (("user", "doctor"),)))
+    hello = encode(target_startup(ours, target, database, session))
+    asking = Asking(target, await dialer.dial(target, hello))
     try:
-        await asking.log_in(password, database, session)
+        await asking.log_in(password)
     except BaseException:
         asking.close()
         raise

@@ -211,7 +211,9 @@ class Login:
         record, permit = self.gate.admit(admission, target, database, self._given.name)
         self._reached = _Reached(target, database, permit)
         self.stage = Stage.DIAL
-        self._effects += [Persist(record), Wake(Instant(self.now + TARGET_TIME)), Dial(target, permit)]
+        # With the dial: a host that answers that it cannot serve now is not the last one to be tried.
+        hello = encode(target_startup(self._given, target, database, self._conversation.session))
+        self._effects += [Persist(record), Wake(Instant(self.now + TARGET_TIME)), Dial(target, permit, hello)]
 
     # --- the target --------------------------------------------------------------------------------------------------
 
@@ -224,8 +226,6 @@ class Login:
         reached.login = TargetLogin(reached.target, facts.password, end_point, nonce, self._around.salted)
         # The password has done its work once the log-in has it.
         reached.dialed = Dialed(facts.peer, facts.local_port, facts.tls, b"")
-        startup = target_startup(self._given, reached.target, reached.database, self._conversation.session)
-        self._tell_target(encode(startup))
 
     def dial_failed(self, failure: DialFailed) -> None:
         """Tell the client that there is no target, and nobody but the record why."""

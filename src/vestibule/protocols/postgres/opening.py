@@ -4,6 +4,7 @@
 2. One GSSENCRequest and one SSLRequest at most, in that order; inside TLS neither.
 3. A StartupMessage outside TLS is read and refused, and no password is ever asked for.
 4. A length that cannot be is answered by closing, without a byte.
+5. A target that cannot serve now (57P03) says so behind the startup packet: it is not reached, and another host may be.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Generator
 from struct import Struct
 from typing import Final
 
-from vestibule.model.errors import ClientProtocolError
+from vestibule.model.errors import ClientProtocolError, TargetProtocolError
 from vestibule.protocols.base import (
     CancelRequested,
     Exactly,
@@ -31,6 +32,7 @@ from vestibule.protocols.postgres.codec import (
     GSSENC_REQUEST,
     PROTOCOL_3_0,
     SSL_REQUEST,
+    decode_backend,
     decode_first,
     encode,
 )
@@ -42,10 +44,17 @@ _TLS_RECORD: Final = b"\x16"
 _HEAD: Final = 8
 _CANCEL_SIZE: Final = 16
 _STARTUP_LIMIT: Final = 10_000
+_ANSWER_HEAD: Final = 5
+#: Of an error that a server has behind the startup packet; it is read before anything else.
+_ERROR_LIMIT: Final = 32 << 10
+#: Starting up, shutting down, or a standby that serves nobody.
+CANNOT_CONNECT_NOW: Final = "57P03"
 
 _head = Struct("!II").unpack
 
 _SHORT: Final = Refused("the client closed before its first message was whole")
+_CLOSED: Final = Refused("the target closed the connection in log-in")
+_NO_ERROR: Final = Refused("the target answered the startup packet with an error that cannot be read")
 _NO_ALPN: Final = Refused("direct TLS without ALPN postgresql")
 
 #: What may come next, by what came before: nothing, a GSSENCRequest, TLS.
@@ -63,10 +72,13 @@ def accept() -> Opening:
     return (yield from _first_message(_BEGIN))
 
 
-def reach(direct: bool, plaintext: bool = False) -> Opening:
-    """Bring a connection to a target from its first byte to TLS, unless its configuration says plaintext."""
-    if plaintext:
-        return Speak()
+def reach(direct: bool, plaintext: bool = False, hello: bytes = b"") -> Opening:
+    """Bring a connection to a target to TLS, unless its configuration says plaintext, and through its first answer."""
+    outcome = Speak() if plaintext else (yield from _target_tls(direct))
+    return (yield from _greet(hello)) if hello and isinstance(outcome, Speak) else outcome
+
+
+def _target_tls(direct: bool) -> Generator[Step, bytes, Outcome]:
     if direct:
         if (yield StartTls(ALPN)) != ALPN.encode():
             return _NO_ALPN
@@ -78,6 +90,28 @@ def reach(direct: bool, plaintext: bool = False) -> Opening:
         return Refused(_NO_TLS.get(answer, "the target answered SSLRequest with something else than S or N"))
     yield StartTls(ALPN)
     return Speak()
+
+
+def _greet(hello: bytes) -> Generator[Step, bytes, Outcome]:
+    """Send the startup packet; whether a server is up is what it says first, before it asks for a password."""
+    yield Reply(hello)
+    answer = yield Peek()
+    if not answer:
+        return _CLOSED
+    if answer != b"E":
+        return Speak()
+    head = yield Exactly(_ANSWER_HEAD)
+    size = int.from_bytes(head[1:]) - 4
+    if not 0 < size <= _ERROR_LIMIT:
+        return _NO_ERROR
+    body = yield Exactly(size)
+    try:
+        error = decode_backend(head[0], body)
+    except TargetProtocolError:
+        return _CLOSED if len(body) < size else _NO_ERROR
+    if isinstance(error, pg.ErrorResponse) and error.text("C") == CANNOT_CONNECT_NOW:
+        return Refused(f"the target refused the log-in: {CANNOT_CONNECT_NOW} {error.text('M')}")
+    return Speak(head + body)
 
 
 _NO_TLS: Final = {
