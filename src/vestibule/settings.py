@@ -12,7 +12,7 @@ import ipaddress
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final, Literal, Self
@@ -244,6 +244,10 @@ class Limits(Strict):
     startup_timeout: Annotated[float, _seconds(1, 300)] = 10.0
     dial_timeout: Annotated[float, _seconds(1, 300)] = 10.0
     bind_bytes: Annotated[Size, _bytes(64 * _KIB, _GIB)] = 64 * _MIB
+
+    def without_target(self, targets: Iterable[str]) -> list[str]:
+        """Name what is limited as a target and is none of those there are: whoever meant one has no limit there."""
+        return sorted(self.sessions_per_target.keys() - set(targets))
 
 
 class Settings(Strict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 
@@ -55,6 +56,21 @@ def test_a_wrong_policy_is_told_with_its_line_and_nothing_is_served(stopped: Gat
     assert done.returncode == 2
     assert "policy.yaml:2" in done.stderr
     assert "access" in done.stderr
+
+
+def test_a_limit_for_no_target_is_told_at_the_start_and_when_the_policy_changes(stopped: Gateway) -> None:
+    stopped.settings.setdefault("limits", {})["sessions_per_target"] = {TARGET: 5, f"{TARGET}s": 6}
+    stopped.start()
+    program = stopped.program
+    assert program is not None
+    stopped.change_policy(lambda policy: policy.update(roles={"auditor": {"groups": ["nobody"]}}))
+
+    def told() -> list[dict[str, str]]:
+        lines = [json.loads(line) for line in program.output().splitlines(keepends=True) if line.endswith("\n")]
+        return [line for line in lines if line["event"] == "limit_without_target"]
+
+    wait_for(lambda: len(told()) == 2, "the word about the limit, twice")
+    assert {(line["target"], line["advice"]) for line in told()} == {(f"{TARGET}s", f'did you mean "{TARGET}"?')}
 
 
 def test_a_port_that_is_taken_is_told(stopped: Gateway) -> None:

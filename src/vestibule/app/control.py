@@ -60,6 +60,7 @@ from vestibule.model.names import SECOND
 from vestibule.model.record import Json, Kind, Record, Written
 from vestibule.policy.document import Policy
 from vestibule.policy.engine import Engine
+from vestibule.policy.reading import suggestion
 from vestibule.server import sockets
 from vestibule.server.tls import ServerTls
 from vestibule.settings import Settings, read_policy
@@ -201,7 +202,9 @@ class ControlProcess:
     async def _open_policy(self) -> None:
         read_policy(self._settings)
         self._policy = PolicyKeeper(self._settings.policy, self._persist, wall_clock)
-        self._policy_engine = Engine(await self._policy.begin(await self._index.last_policy()))
+        policy = await self._policy.begin(await self._index.last_policy())
+        self._policy_engine = Engine(policy)
+        self._look_at_limits(policy)
         self._storage_key_id, self._storage_key = await self._keys.token_key()
 
     async def _persist(self, record: Record) -> None:
@@ -414,8 +417,14 @@ class ControlProcess:
 
     async def _apply(self, policy: Policy) -> None:
         self._policy_engine = Engine(policy)
+        self._look_at_limits(policy)
         self._logins.serve({party.provider.name: party for party in self._parties(policy)})
         await self._workers.tell("policy", self._policy_json())
+
+    def _look_at_limits(self, policy: Policy) -> None:
+        # No refusal: the policy is changed by others, and a target that goes must not keep a gateway from starting.
+        for name in self._settings.limits.without_target(policy.targets):
+            log.warning("limit_without_target", target=name, advice=suggestion(name, policy.targets))
 
     # --- what recurs -------------------------------------------------------------------------------------------------
 

@@ -151,6 +151,17 @@ def test_memory_that_the_kernel_hands_to_a_program_is_said(tmp_path: Path, said:
     assert found.level == level
 
 
+def test_a_limit_for_no_target_of_the_policy_is_said_with_what_was_probably_meant() -> None:
+    limits = Limits(sessions_per_target={"core-bankin": 5, "reports": 7, "elsewhere": 9})
+    found = list(own.limited(limits, ["core-banking", "reports"]))
+    assert [(each.level, each.about) for each in found] == [
+        ("warn", "limits.sessions_per_target.core-bankin"),
+        ("warn", "limits.sessions_per_target.elsewhere"),
+    ]
+    assert found[0].advice == 'did you mean "core-banking"?'
+    assert found[1].advice == "known here: core-banking, reports"
+
+
 def test_room_is_held_against_the_journal_s_bounds(tmp_path: Path) -> None:
     for least, level in (("1MiB", "ok"), ("500000GiB", "fail")):
         found = {each.about: each for each in own._disk(settings(tmp_path, min_free=least, stop_free="1MiB"))}

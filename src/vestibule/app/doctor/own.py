@@ -13,7 +13,7 @@ import stat
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -27,8 +27,9 @@ from vestibule.app.doctor.findings import Finding, fail, ok, warn
 from vestibule.app.measured import certificates
 from vestibule.model.errors import ConfigurationError
 from vestibule.policy.document import Policy
+from vestibule.policy.reading import suggestion
 from vestibule.server.tls import ServerTls
-from vestibule.settings import Settings
+from vestibule.settings import Limits, Settings
 from vestibule.vault import SecretUnavailable, Vault
 
 DAY: Final = 86_400
@@ -47,6 +48,7 @@ def examine(settings: Settings, policy: Policy | None) -> Iterator[Finding]:
     yield ok("settings", f"{settings.path} is read, and what it names is there")
     if policy is not None:
         yield from _policy(policy)
+        yield from limited(settings.limits, policy.targets)
         yield from _secrets(settings, policy)
     yield from _certificates(settings)
     yield from folder(settings)
@@ -60,6 +62,14 @@ def _policy(policy: Policy) -> Iterator[Finding]:
         yield warn("policy", f"{len(policy.warnings)} warnings", "run: vestibule policy check")
     else:
         yield ok("policy", f"{policy.digest[:12]}: {len(policy.targets)} targets, {len(policy.masks)} masks")
+
+
+def limited(limits: Limits, targets: Iterable[str]) -> Iterator[Finding]:
+    """Say which limits are for no target."""
+    known = list(targets)
+    for name in limits.without_target(known):
+        text = "it limits the sessions of a target that the policy does not have"
+        yield warn(f"limits.sessions_per_target.{name}", text, suggestion(name, known))
 
 
 def _secrets(settings: Settings, policy: Policy) -> Iterator[Finding]:
