@@ -24,7 +24,7 @@ WHOLE = Parsed(
             understood=False,
             names=("p",),
             settings=(("jit", None), ("search_path", '"a"')),
-            refusal=Unsupported("42501", "message", "hint", 7),
+            refusal=Unsupported("42501", "message", "hint", 7, by_mask=True),
             fingerprint="50fde20626009aba",
             bound_settings=(("jit", 1),),
             plan=Plan(
@@ -105,7 +105,7 @@ def test_what_is_no_answer_is_garbled(data: bytes) -> None:
         b'{"statements": 1}',
         b'{"statements": [[1]]}',
         b'{"unsupported": []}',
-        b'{"unsupported": [1, 2, 3, 4, 5]}',
+        b'{"unsupported": [1, 2, 3, 4, 5, 6]}',
         b"[]",
     ],
 )

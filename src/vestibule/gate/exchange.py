@@ -70,7 +70,7 @@ def decode_answer(data: bytes) -> Parsed | Unsupported | Unknown:
 
 
 def _refusal(refusal: Unsupported) -> list[str | int]:
-    return [refusal.code, refusal.message, refusal.hint, refusal.position]
+    return [refusal.code, refusal.message, refusal.hint, refusal.position, refusal.by_mask]
 
 
 def _statement(analysis: Analysis) -> list[Any]:

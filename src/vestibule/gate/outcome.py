@@ -8,10 +8,10 @@ from typing import Literal
 
 from vestibule.evidence.commitment import OutputMac
 from vestibule.gate.kept import Kept
-from vestibule.model.decision import Decision, Permit
+from vestibule.model.decision import Decision, Deny, Permit
 from vestibule.model.names import Instant
 from vestibule.model.record import Json, Record
-from vestibule.model.statement import Unsupported
+from vestibule.model.statement import Analysis, Unsupported
 
 Outcome = Literal["ok", "error", "cancelled", "not_reached", "refused", "unknown"]
 Cause = Literal[
@@ -27,6 +27,14 @@ Cause = Literal[
     "evidence_fault",
     "protocol_error",
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denied(Unsupported):
+    """What never travels because of a mask, and is denied by the policy too: `denial` is what is told."""
+
+    analyses: tuple[Analysis, ...]
+    denial: Deny
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ def _plan(analysis: Analysis, tree: Any, text: bytes, scene: Scene, names: Names
         case Plan():
             return replace(analysis, plan=plan)
         case Unsupported():
-            return replace(analysis, refusal=plan)
+            return replace(analysis, refusal=replace(plan, by_mask=True))
         case _:
             return plan
 

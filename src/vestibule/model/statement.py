@@ -76,13 +76,15 @@ class Analysis:
 class Unsupported:
     """A text or statement that never travels, whatever the policy says.
 
-    `position` is the character (from 1) of the text that `message` is about, 0 if none is known.
+    `position` is the character (from 1) of the text that `message` is about, 0 if none is known. With `by_mask` it is a
+    mask's refusal: where the policy denies the statement as well, that is told instead, because it says what to do.
     """
 
     code: str
     message: str
     hint: str = ""
     position: int = 0
+    by_mask: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,3 +153,48 @@ def test_a_person_in_a_group_for_whom_it_is_clear_sees_it() -> None:
     play.client(query(PLAIN))
     assert teller.asked == ["question", "survey"], "what is stored is masked all the same"
     assert "row 1,123-45-6789" in answered(play, shape(ID, NUMBER), pg.DataRow((b"1", SSN)), DONE, READY)
+
+
+# --- what a mask and the policy both refuse
+
+
+@pytest.mark.parametrize("is_extended", [False, True])
+@pytest.mark.parametrize(
+    ("groups", "text", "rule", "words"),
+    [
+        (("engineering",), "DROP TABLE customers", "default", 'needs "schema" on core-banking; you may: read, write'),
+        (("engineering", "migrators"), "DROP TABLE customers", "no dropping", "dropped by migration only"),
+        (("engineering",), "ALTER TABLE customers RENAME ssn TO x", "default", 'needs "schema"'),
+        (
+            ("engineering", "migrators"),
+            "ALTER TABLE customers RENAME ssn TO x",
+            "unsupported",
+            "where columns are masked",
+        ),
+        (("engineering", "migrators"), "CREATE VIEW v AS SELECT ssn FROM customers", "unsupported", "masked"),
+    ],
+)
+def test_the_policy_s_denial_is_told_before_a_mask_s_refusal_which_holds_whatever_it_allows(
+    groups: tuple[str, ...], text: str, rule: str, words: str, is_extended: bool
+) -> None:
+    play, _ = masked(*groups)
+    play.take()
+    play.client(*((pg.Parse("", text.encode()), pg.Sync()) if is_extended else (query(text),)))
+    if is_extended:
+        play.target(failure("34000"), READY)
+    (refused, *_) = [each for each in play.to(Side.CLIENT) if isinstance(each, pg.ErrorResponse)]
+    assert refused.text("C") == "42501"
+    assert words in refused.text("M")
+    (decided,) = [record.members for record in play.records if record.kind == "StatementDecided"]
+    assert (decided["decision"], decided["rule"]["name"]) == ("deny", rule)
+    assert travelled(play, pg.Query, pg.Parse) == []
+
+
+def test_one_denied_statement_speaks_for_the_whole_message() -> None:
+    play, _ = masked("engineering")
+    play.take()
+    play.client(query("SELECT id FROM customers; DROP TABLE customers"))
+    told = play.to(Side.CLIENT)
+    assert 'needs "schema"' in str(told[0])
+    assert told[1:] == [READY]
+    assert travelled(play) == []

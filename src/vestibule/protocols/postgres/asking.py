@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from vestibule.gate.outcome import Decided
+from vestibule.gate.outcome import Decided, Denied
 from vestibule.gate.records import Shown
 from vestibule.model.decision import Deny, Hold
 from vestibule.model.effect import Pause, Resume
@@ -458,7 +458,10 @@ class Asking:
     def _refuse_text(self, text: bytes, why: Unsupported) -> Decided:
         if self._session.holding:
             return self._session.holding.void(why)
-        return self._session.recorded(self._session.gate.refuse(Statement(text, ()), why, self._session.now))
+        gate, now = self._session.gate, self._session.now
+        if isinstance(why, Denied):
+            return self._session.recorded(gate.decide(Statement(text, why.analyses), (), now, why.denial))
+        return self._session.recorded(gate.refuse(Statement(text, ()), why, now))
 
 
 def _cost(message: pg.FrontendMessage | Copied | None) -> int:

@@ -18,9 +18,11 @@ from typing import Final
 from vestibule.analysis.sql.analyse import small
 from vestibule.analysis.sql.catalog import Catalog
 from vestibule.analysis.sql.settings import judge
+from vestibule.gate.outcome import Denied
 from vestibule.gate.reading import Named
 from vestibule.gate.unmasking import unmasking
 from vestibule.masking.sensitive import Sensitive
+from vestibule.model.decision import Deny
 from vestibule.model.effect import Analyse
 from vestibule.model.statement import Analysis, Impact, Parameter, Parsed, Unknown, Unsupported
 from vestibule.protocols.postgres import messages as pg
@@ -173,7 +175,7 @@ class Understanding:
         """Refuse a text of which one statement never travels, or cannot be judged before another has run."""
         refusal = next((analysis.refusal for analysis in analyses if analysis.refusal is not None), None)
         if refusal is not None:
-            return refusal
+            return self._denied(refusal, analyses) if refusal.by_mask else refusal
         is_masked = self._session.known.is_masked
         calling = [place for place, analysis in enumerate(analyses) if analysis.kind not in _CALLING_NOTHING]
         is_late = any(
@@ -181,6 +183,13 @@ class Understanding:
             for analysis in analyses[: calling[-1] if calling else 0]
         )
         return _CATALOG_CHANGED if is_late else self._if_known(self._doubted(analyses))
+
+    def _denied(self, refusal: Unsupported, analyses: Analyses) -> Unsupported:
+        """Let the policy speak first where it denies what a mask refuses: its rule says what to do."""
+        decision = self._session.gate.judge([operation for each in analyses for operation in each.operations])
+        if not isinstance(decision, Deny):
+            return refusal
+        return Denied(refusal.code, refusal.message, refusal.hint, analyses=analyses, denial=decision)
 
     def _doubted(self, analyses: Analyses) -> Analyses:
         """Store nothing of an answer behind a statement of the same text that changes what names mean."""
