@@ -276,7 +276,7 @@ def _catalog(target: Target) -> Catalog:
 
     names = [function.name for function in target.functions]
     rows = [("function", *qualified(name).rsplit(".", 1), "sql", "v", "f") for name in names]
-    return catalog(rows, names)
+    return catalog(rows, names, target.credential.username)
 
 
 # --- who-can ---------------------------------------------------------------------------------------------------------

@@ -39,8 +39,8 @@ def decode_knowledge(data: bytes) -> Knowledge:
     """Read what is known of a target, in the parser process."""
     end = 4 + int.from_bytes(data[:4], "big")
     found: dict[str, Any] = orjson.loads(data[4:end])
-    version = found.pop("version")
-    catalog = Catalog(version=version, **{name: frozenset(value) for name, value in found.items()})
+    read: dict[str, Any] = {name: each if isinstance(each, str) else frozenset(each) for name, each in found.items()}
+    catalog = Catalog(**read)
     scene, stored = pickle.loads(data[end:])  # noqa: S301 - written by the worker, our parent
     return Knowledge(catalog, scene, stored)
 

@@ -35,6 +35,19 @@ def parsed(text: str) -> Parsed:
     return result
 
 
+@pytest.mark.parametrize("text", ["ALTER USER vestibule_rw PASSWORD 'x'", "DROP ROLE CURRENT_USER"])
+def test_an_administrator_cannot_lock_out_the_account_with_which_the_gateway_logs_in(text: str) -> None:
+    play = session("dba")
+    play.client(pg.Query(text.encode()))
+    refused, ready = play.to(Side.CLIENT)
+    assert isinstance(refused, pg.ErrorResponse)
+    assert (refused.text("C"), ready) == ("42501", READY)
+    assert "vestibule_rw is the account" in refused.text("M")
+    assert play.to(Side.TARGET) == []
+    play.client(pg.Query(b"ALTER USER bob PASSWORD 'x'"))
+    assert play.to(Side.TARGET) == [pg.Query(b"ALTER USER bob PASSWORD 'x'")]
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from vestibule.analysis.sql import parser, special
+from vestibule.analysis.sql import account, parser, special
 from vestibule.analysis.sql.actions import ACTIONS
 from vestibule.analysis.sql.catalog import Catalog
 from vestibule.analysis.sql.parser import Node, small
@@ -84,6 +84,7 @@ def _visit(tree: Node, catalog: Catalog) -> Visit:
             special.variable(visit, node, NOWHERE)
         else:
             visit.walk({kind: node})
+            visit.refusal = visit.refusal or account.lockout(kind, node, catalog.account)
     except _UNEXPECTED:
         # Neither the table nor an action knows a node of this form.
         visit.call("unknown", kind, Impact.UNKNOWN)

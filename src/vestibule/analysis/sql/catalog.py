@@ -1,7 +1,8 @@
 """What analysis must know of a target: which names are not the built-in ones, and which of those are vouched for.
 
 The gateway sends `QUERY` over its own connection when a session starts, and again after a statement that may have
-changed the answer; `catalog` makes a value of the rows. Two targets that answer alike have the same `version`. The
+changed the answer; `catalog` makes a value of the rows. Two targets that answer alike, and that
+the gateway reaches as the same account, have the same `version`. The
 search path of the session that asks and its temporary relations are in the answer, and no part of the catalog.
 """
 
@@ -39,6 +40,8 @@ class Catalog:
     #: that of a part; and their numbers, by which a client names the types of parameters.
     user_types: frozenset[str] = NONE
     type_numbers: frozenset[str] = NONE
+    #: The role with which the gateway itself logs in; empty where that is not known.
+    account: str = ""
 
 
 #: Rows of (kind, schema, name, language, volatility, and of a function whether it takes a row, of a type its number),
@@ -134,8 +137,8 @@ HELPERS: Final = frozenset(
 _IDENTIFIER: Final = re.compile(r'"((?:[^"]|"")+)"|([^".(\s]+)')
 
 
-def catalog(rows: Iterable[Sequence[str]], registered: Iterable[str] = ()) -> Catalog:
-    """Make the catalog from the rows of `QUERY` and the functions of the target's configuration (`public.f(text)`)."""
+def catalog(rows: Iterable[Sequence[str]], registered: Iterable[str] = (), account: str = "") -> Catalog:
+    """Make the catalog from the rows of `QUERY`, and functions (`public.f(text)`) and account of the configuration."""
     ordered = sorted(tuple(row) for row in rows if row[0] != "session")
     functions = [row for row in ordered if row[0] == "function"]
     helpers = HELPERS.intersection(f"{row[1]}.{row[2]}" for row in functions)
@@ -146,13 +149,14 @@ def catalog(rows: Iterable[Sequence[str]], registered: Iterable[str] = ()) -> Ca
     return Catalog(
         user_functions=names,
         registered=vouched,
-        version=_digest(ordered, vouched),
+        version=_digest(ordered, vouched, account),
         added=frozenset(row[2] for row in functions if row[1] == "pg_catalog"),
         row_functions=frozenset(row[2] for row in functions if row[5] == "t"),
         clean=names - doubtful,
         user_operators=frozenset(row[2] for row in coded if row[0] == "operator"),
         user_types=frozenset(row[2] for row in coded if row[0] == "type"),
         type_numbers=frozenset(row[5] for row in coded if row[0] == "type"),
+        account=account,
     )
 
 
@@ -187,8 +191,8 @@ def qualified(name: str) -> str:
     return ".".join(parts[-2:])
 
 
-def _digest(rows: Iterable[tuple[str, ...]], registered: Iterable[str]) -> str:
+def _digest(rows: Iterable[tuple[str, ...]], registered: Iterable[str], account: str) -> str:
     digest = hashlib.sha256()
-    for row in (*rows, ("registered", *sorted(registered))):
+    for row in (*rows, ("registered", *sorted(registered)), ("account", account)):
         digest.update(b"".join(b"%d:%s" % (len(part), part) for part in (text.encode() for text in row)) + b"\n")
     return digest.hexdigest()

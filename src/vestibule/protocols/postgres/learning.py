@@ -85,7 +85,8 @@ class Learning:
                 if self._is_survey:
                     return Surveyed(self._data, status == "I")
                 rows = [row for data in self._data for row in _rows(data)]
-                known = catalog(rows, (function.name for function in self._target.functions))
+                vouched = (function.name for function in self._target.functions)
+                known = catalog(rows, vouched, self._target.credential.username)
                 return Learned(known, search_path(rows), temporaries(rows))
             case _:
                 raise TargetProtocolError(f"the catalog could not be read: {type(message).__name__}")
