@@ -106,9 +106,9 @@ def test_a_notice_that_belongs_to_no_statement_is_reduced() -> None:
 
 def test_what_others_notify_comes_without_their_words() -> None:
     play, _ = masked()
-    play.target(pg.NotificationResponse(7, "jobs", SSN.decode()))
+    play.target(pg.NotificationResponse(4712, "jobs", SSN.decode()))
     assert not shown(play)
-    assert pg.NotificationResponse(7, "jobs", "") in play.to(Side.CLIENT)
+    assert pg.NotificationResponse(4712, "jobs", "") in play.to(Side.CLIENT)
 
 
 def test_an_unknown_code_is_not_repeated() -> None:

@@ -52,6 +52,14 @@ def test_the_clients_own_notifications_carry_the_process_that_it_was_told_and_ot
     ]
 
 
+def test_a_notification_of_another_session_is_never_taken_for_the_client_s_own() -> None:
+    play = session()
+    play.target(pg.NotificationResponse(7, "channel", "of a process that happens to have the number we gave out"))
+    [told] = play.to(Side.CLIENT)
+    assert isinstance(told, pg.NotificationResponse)
+    assert told.process_id == 0
+
+
 def test_a_refusal_behind_a_running_query_is_answered_in_its_turn() -> None:
     play = session()
     play.client(SELECT, DROP)

@@ -107,7 +107,10 @@ class Session:
 
     def notify_client(self, message: pg.NotificationResponse) -> None:
         """Pass a notification on; the client knows its own by the process that it was told at the beginning."""
-        process = self._processes.get(message.process_id, message.process_id)
+        process = self._processes.get(message.process_id)
+        if process is None:
+            # A process of the target may have the number that the client was told as its own.
+            process = 0 if message.process_id in self._processes.values() else message.process_id
         # Somebody else chose its words, whom no mask binds.
         payload = "" if self.known.is_masked else message.payload
         self.tell_client(encode(pg.NotificationResponse(process, message.channel, payload)))
