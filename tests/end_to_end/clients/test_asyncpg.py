@@ -192,14 +192,26 @@ async def test_asyncpg_copies_in_and_out_in_every_form(settings: Settings, items
 
 @pytest.mark.asyncio
 async def test_asyncpg_sets_what_a_start_up_may_set_and_is_told_of_the_rest(settings: Settings, name: str) -> None:
-    wanted = {"application_name": name, "statement_timeout": "5min", "search_path": "public"}
+    wanted = {"application_name": name, "statement_timeout": "5min", "search_path": "public", "jit": "off"}
+    wanted |= {"bytea_output": "escape", "default_transaction_read_only": "on"}
     connection = await asyncpg.connect(**{**settings, "server_settings": wanted})
     assert await connection.fetchval("SHOW statement_timeout") == "5min"
     assert (await connection.fetchval("SHOW application_name")).startswith(f"{name} vestibule:")
-    await connection.execute("SET jit = off")
+    for setting, value in (("jit", "off"), ("bytea_output", "escape"), ("default_transaction_read_only", "on")):
+        assert await connection.fetchval(f"SHOW {setting}") == value
+        await connection.execute(f"RESET {setting}")
+        assert await connection.fetchval(f"SHOW {setting}") == value
     await connection.close()
-    with pytest.raises(asyncpg.InsufficientPrivilegeError, match='startup parameter "jit" is not allowed; SET it'):
-        await asyncpg.connect(**{**settings, "server_settings": {"jit": "off"}})
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match='startup parameter "work_mem" is not allowed: May be'):
+        await asyncpg.connect(**{**settings, "server_settings": {"work_mem": "1GB"}})
+    # One name of it for each version: the other is refused by the server, in its own words.
+    told = ""
+    for setting in ("force_parallel_mode", "debug_parallel_query"):
+        try:
+            await (await asyncpg.connect(**{**settings, "server_settings": {setting: "off"}})).close()
+        except asyncpg.UndefinedObjectError as error:
+            told += str(error)
+    assert told.count("unrecognized configuration parameter") == 1
 
 
 @pytest.mark.asyncio

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import pg_messages as some
+from vestibule.analysis.sql.settings import FREE, RESTRICTED, judge
 from vestibule.model.errors import ClientProtocolError
 from vestibule.model.names import TargetName
 from vestibule.model.target import Address, Credential, Target, TargetTls
@@ -101,6 +102,28 @@ def test_a_parameter_that_is_not_listed_is_refused_by_name(key):
         error = refused(("user", "a"), *pairs)
         assert error.code in ("42501", "42601")
         assert key.lower() in str(error)
+
+
+@pytest.mark.parametrize("key", sorted(FREE | {"enable_seqscan", "geqo"}))
+def test_what_set_may_change_a_session_may_begin_with_both_ways(key):
+    if key.startswith("transaction_") and key != "transaction_timeout":
+        assert "SET it once you are in" in str(refused(("user", "a"), (key, "on")))
+        return
+    for startup in (read(**{key.upper(): "on"}), read(options=f"-c {key}=on")):
+        there = {name.lower(): value for name, value in towards(startup).items()}
+        assert there[key] == ("on vestibule:0197f3a2" if key == "application_name" else "on")
+
+
+@pytest.mark.parametrize("key", sorted(RESTRICTED))
+def test_a_value_that_set_refuses_no_session_begins_with(key):
+    assert judge(key, "$user") is not None
+    assert refused(("user", "a"), (key, "$user")).code in ("42501", "0A000")
+    assert refused(("user", "a"), ("options", f"-c {key}=$user")).code in ("42501", "0A000")
+
+
+@pytest.mark.parametrize(("key", "value"), [("client_min_messages", "warning"), ("standard_conforming_strings", "on")])
+def test_a_value_that_set_takes_is_the_one_that_reset_returns_to(key, value):
+    assert towards(read(**{key: value}))[key] == value
 
 
 def test_listed_parameters_pass_in_the_servers_spelling():

@@ -40,8 +40,8 @@ from vestibule.protocols.postgres.startup import Startup, read_startup, target_s
 #: How long a client may take to answer, and a target to let us in.
 PASSWORD_TIME: Final = 60 * SECOND
 TARGET_TIME: Final = 20 * SECOND
-#: The class of errors in which a server refuses a value; at log-in that can only be a setting.
-BAD_SETTING: Final = "22"
+#: How a server refuses a setting at log-in: its value, its name (a version does not know it), or its being set now.
+BAD_SETTING: Final = ("22", "42704", "55P02")
 #: Causes for the record where it is not the token that is refused.
 CAUSES: Final = {
     Refusal.PERSON_FULL: "limit reached: sessions of one person",

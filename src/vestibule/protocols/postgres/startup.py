@@ -1,6 +1,7 @@
 """StartupMessages: what a client's asks for, and what the target's says.
 
-1. Only listed settings pass; `role` and its like would change who the target sees.
+1. What SET may change in a session, and to what, may be said at its start too (`analysis.sql.settings`). `role` and its
+   like would change who the target sees, and what is of one transaction has none yet.
 2. `vestibule.*` is for us (a ticket, a reason) and never travels.
 3. The target's StartupMessage pins what the reading of texts depends on, so that RESET and DISCARD return to it.
 """
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from vestibule.analysis.sql.settings import PEOPLE, judge
 from vestibule.model.errors import ClientProtocolError
 from vestibule.model.target import Target
 from vestibule.protocols.postgres import messages as pg
@@ -22,24 +24,12 @@ from vestibule.wire.user import User, read_user
 
 NAME_LIMIT: Final = 63
 
-#: Settings that a client may begin with, in lower case, as the server spells them.
-ALLOWED: Final = {
-    name.lower(): name
-    for name in (
-        "application_name",
-        "client_encoding",
-        "DateStyle",
-        "IntervalStyle",
-        "TimeZone",
-        "extra_float_digits",
-        "statement_timeout",
-        "lock_timeout",
-        "idle_in_transaction_session_timeout",
-        "search_path",
-    )
-}
+#: Names of settings that the server writes with capitals.
+_SPELLED: Final = {"datestyle": "DateStyle", "intervalstyle": "IntervalStyle", "timezone": "TimeZone"}
+#: What SET may change, but is of one transaction.
+_PASSING: Final = frozenset({"transaction_isolation", "transaction_read_only", "transaction_deferrable"})
 
-#: What a target's session begins with and returns to; the two styles only where the client chose none.
+#: What a target's session begins with and returns to; the client may choose another where SET may change it.
 PINS: Final = {
     "client_encoding": "UTF8",
     "standard_conforming_strings": "on",
@@ -95,7 +85,7 @@ def read_startup(message: pg.StartupMessage) -> Startup:
         database="" if given.get("database", "") == name else given.get("database", ""),
         application_name=settings.pop("application_name", ""),
         search_path=_schemas(settings.pop("search_path", "")),
-        settings=tuple((ALLOWED[key], value) for key, value in settings.items() if key in ALLOWED),
+        settings=tuple((_SPELLED.get(key, key), value) for key, value in settings.items() if not key.startswith(_OWN)),
         notes=tuple((key.removeprefix(_OWN), value) for key, value in settings.items() if key.startswith(_OWN)),
         negotiation=_negotiation(message.version, given),
     )
@@ -108,8 +98,8 @@ def target_startup(startup: Startup, target: Target, database: str, session: UUI
         "database": database,
         "application_name": application_name(startup.application_name, session),
         **STYLES,
-        **dict(startup.settings),
         **PINS,
+        **dict(startup.settings),
         "search_path": ", ".join(map(_quote, startup.search_path or target.search_path)),
     }
     return pg.StartupMessage(PROTOCOL_3_0, tuple(settings.items()))
@@ -152,14 +142,24 @@ def _settings(given: dict[str, str]) -> dict[str, str]:
     # The server applies `options` first and then the parameters, whatever their order.
     settings = dict(_options(given.get("options", "")))
     settings |= {k.lower(): v for k, v in given.items() if k not in _SPOKEN and not k.startswith(_PROTOCOL)}
-    for key in settings:
-        if key not in ALLOWED and not key.startswith(_OWN):
-            text = f'startup parameter "{key}" is not allowed; SET it once you are in, if it may be set'
-            raise ClientProtocolError(text, "42501")
     encoding = settings.pop("client_encoding", "UTF8")
     if re.sub(r"[^a-z0-9]", "", encoding.lower()) not in _UTF8:
         raise ClientProtocolError("client_encoding can only be UTF8", "0A000")
+    for key, value in settings.items():
+        problem = None if key.startswith(_OWN) else _problem(key, value)
+        if problem is not None:
+            raise ClientProtocolError(f'startup parameter "{key[:NAME_LIMIT]}" is not allowed: {problem}', "42501")
     return settings
+
+
+def _problem(key: str, value: str) -> str | None:
+    """Say why a session may not begin with a setting."""
+    if key in PEOPLE or key in _PASSING:
+        return "SET it once you are in, if it may be set"
+    if key == "search_path":
+        return None  # is read, and refused, by itself
+    refusal = judge(key, value)
+    return None if refusal is None else refusal.hint
 
 
 def _options(text: str) -> Iterator[tuple[str, str]]:
