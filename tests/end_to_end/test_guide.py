@@ -68,6 +68,8 @@ def test_masks_of_the_guide_are_found_written_and_in_force_in_a_session_that_is_
     Journal(house.data).wait_for(mark, "PolicyApplied")
 
     shown = f"***{bank.FIRST_SSN[-4:]}"
+    # A policy is recorded before it is in force, a moment later.
+    wait_for(lambda: connection.execute(SELECT).fetchone()[1] == shown, "the masks in the open session")
     assert connection.execute(SELECT).fetchone() == (bank.FIRST_CUSTOMER, shown, "***")
     assert shown in GUIDE
     assert len(connection.execute(FINDING).fetchall()) == len(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -79,6 +80,7 @@ def until_denied(client: RawClient, *said: pg.FrontendMessage) -> list[str]:
         answer = codes(client.ask(*said, *ends))
         if answer[-2].startswith("ERROR"):
             return answer
+        time.sleep(0.05)
     raise AssertionError(f"the new policy never answered; the last answer was {answer}")
 
 
@@ -114,6 +116,7 @@ def test_a_driver_that_prepares_behind_ones_back_meets_the_new_policy(house: Gat
         def until_told() -> None:
             for _ in range(200):
                 connection.execute("SELECT count(*) FROM loans WHERE id > %s", [0])
+                time.sleep(0.05)
 
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match=RULE):
             until_told()

@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from tests.support.doors import eventually
 from tests.support.scripted import FakeJournal, record
 from vestibule.model.errors import EvidenceUnavailable
 from vestibule.server.commits import Commit, Commits
@@ -14,12 +15,14 @@ FAILED = EvidenceUnavailable("told to")
 class Office:
     def __init__(self, mode: str = "told", commit_seconds: float = 60.0, fault_seconds: float = 60.0) -> None:
         self.journal = FakeJournal(mode)
-        self.faults = 0
+        self.loop = asyncio.get_running_loop()
+        #: When each fault was reported.
+        self.faults: list[float] = []
         self.settled: list[Commit] = []
         self.commits = Commits(self.journal, self.fault, commit_seconds, fault_seconds)
 
     def fault(self) -> None:
-        self.faults += 1
+        self.faults.append(self.loop.time())
 
     def append(self, *names: str) -> Commit:
         return self.commits.append([record(name) for name in names], self.settled.append)
@@ -60,56 +63,60 @@ async def test_what_is_decided_on_return_is_not_told_again(mode: str, durable: b
 
 
 async def test_a_silent_journal_fails_each_batch_in_time_and_a_late_answer_changes_nothing() -> None:
-    office = Office(commit_seconds=0.05)
+    office = Office(commit_seconds=0.1)
     first = office.append("decided/1")
     await asyncio.sleep(0.03)
     second = office.append("decided/2")
-    await asyncio.sleep(0.04)
-    assert (first.durable, second.durable) == (False, None)
-    await asyncio.sleep(0.06)
-    assert second.durable is False
+    began = office.loop.time()
+    await eventually(lambda: second.durable is not None)
+    # Not before its own time, whatever became of the one before it.
+    assert office.loop.time() - began >= 0.1
+    assert (first.durable, second.durable) == (False, False)
     assert office.settled == [first, second]
     for ticket in office.journal.tickets:
         ticket.settle()
     assert first.durable is False
     assert office.settled == [first, second]
+    office.commits.close()
 
 
 async def test_evidence_that_cannot_be_kept_for_the_fault_time_is_reported_until_it_can() -> None:
     office = Office("refused", fault_seconds=0.05)
+    began = office.loop.time()
     office.append("decided/1")
-    await asyncio.sleep(0.03)
-    assert office.faults == 0
-    await asyncio.sleep(0.05)
-    assert office.faults == 1
-    await asyncio.sleep(0.05)
-    assert office.faults == 2
+    await eventually(lambda: len(office.faults) >= 2)
+    assert office.faults[0] - began >= 0.05
+    assert office.faults[1] - office.faults[0] >= 0.05
     office.journal.mode = "at once"
     office.append("decided/2")
     assert office.commits.failures == 0
-    await asyncio.sleep(0.08)
-    assert office.faults == 2
+    before = len(office.faults)
+    await asyncio.sleep(0.2)
+    assert len(office.faults) == before
 
 
 async def test_one_batch_that_becomes_durable_in_between_is_no_fault() -> None:
-    office = Office("refused", fault_seconds=0.06)
+    office = Office("refused", fault_seconds=0.1)
     office.append("decided/1")
     await asyncio.sleep(0.03)
     office.journal.mode = "at once"
     office.append("")
     office.journal.mode = "refused"
+    office.faults.clear()
+    began = office.loop.time()
     office.append("decided/2")
-    await asyncio.sleep(0.04)
-    assert office.faults == 0
+    await eventually(lambda: office.faults)
+    # The time begins anew.
+    assert office.faults[0] - began >= 0.1
     office.commits.close()
 
 
 async def test_a_batch_that_is_durable_late_ends_the_fault() -> None:
     office = Office(commit_seconds=0.01, fault_seconds=0.06)
     office.append("decided/1")
-    await asyncio.sleep(0.03)
-    assert office.commits.failures == 1
+    await eventually(lambda: office.commits.failures == 1)
     office.journal.tickets[0].settle()
     assert office.commits.failures == 0
-    await asyncio.sleep(0.08)
-    assert office.faults == 0
+    before = len(office.faults)
+    await asyncio.sleep(0.2)
+    assert len(office.faults) == before

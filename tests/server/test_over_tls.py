@@ -244,9 +244,12 @@ async def test_a_client_that_ends_tcp_below_tls_and_leaves_its_answers_unread_is
         driver.look_after()
         assert not driver._client.closed
         client.shutdown(socket.SHUT_WR)
-        await asyncio.sleep(0.05)
-        driver.look_after()
-        await eventually(lambda: made.desk.closed_reasons == ["client closed"])
+
+        def is_noticed() -> bool:
+            driver.look_after()
+            return made.desk.closed_reasons == ["client closed"]
+
+        await eventually(is_noticed)
         client.close()
 
 

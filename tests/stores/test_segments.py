@@ -66,6 +66,7 @@ def test_a_start_is_a_new_epoch_linked_to_the_last_record(path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_torn_tail_is_cut_at_whatever_byte_it_ends_and_the_start_says_so(tmp_path: Path) -> None:
     with journal(tmp_path / "whole") as to:
         write_all(to, [[access(ADA)], [heartbeat()]])

@@ -142,7 +142,7 @@ class Journal:
         records = [_evidence(frame) for frame in self._frames() if wanted in frame.header]
         return SessionEvidence(session, sorted(records, key=_place))
 
-    def closed_session(self, application: str, timeout: float = 20.0) -> SessionEvidence:
+    def closed_session(self, application: str, timeout: float = 60.0) -> SessionEvidence:
         """Give the only session whose client named itself so, once its end is recorded."""
 
         def found() -> SessionEvidence | None:

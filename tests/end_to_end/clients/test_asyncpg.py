@@ -239,6 +239,10 @@ async def test_asyncpgs_pool_takes_a_new_token_for_new_sessions(
         session = journal.session(name).id
         first.revoke()
         await asyncio.to_thread(wait_for, lambda: journal.session_of(session).is_closed, "the end of the session")
+        # Its end is recorded before the driver has read that it came.
+        async with asyncio.timeout(60):
+            while pool.get_size():  # noqa: ASYNC110 - the pool has no event for it
+                await asyncio.sleep(0.02)
         async with pool.acquire() as connection:
             assert await connection.fetchval("SELECT 41 + 1") == 42
 
