@@ -18,6 +18,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -51,6 +52,7 @@ class Tally:
     tried: Counter[str] = field(default_factory=Counter)
     accepted: Counter[str] = field(default_factory=Counter)
     found: dict[str, list[Found]] = field(default_factory=lambda: defaultdict(list))
+    is_stopped: bool = False
 
     @property
     def defects(self) -> int:
@@ -134,7 +136,7 @@ def run(
     inputs, tally, shown = Inputs(readers, seed), Tally(), time.monotonic()
     check_whole(inputs)
     total = sum(counts.values())
-    with Crew({reader.name: reader.read for reader in readers}, inputs.block, BLOCK) as crew:
+    with Crew({reader.name: reader.read for reader in readers}, inputs.block, BLOCK) as crew, _stopping(tally):
         for news in crew.work(units(counts), processes):
             if isinstance(news, Found):
                 tally.found[news.what].append(news)
@@ -147,6 +149,15 @@ def run(
                 shown = time.monotonic()
                 show(f"{tally.tried.total()} of {total} inputs, {tally.defects} undefined errors")
     return tally
+
+
+@contextmanager
+def _stopping(tally: Tally) -> Iterator[None]:
+    """Let a run that somebody stops say what it has tried."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tally.is_stopped = True
 
 
 def save(folder: Path, inputs: Inputs, seed: int, tally: Tally) -> Iterator[str]:
@@ -200,7 +211,7 @@ def main() -> int:
     for line in save(arguments.save, Inputs(readers, arguments.seed), arguments.seed, tally):
         print(line)
     print(f"{table(tally)}\nseed {arguments.seed}, {time.monotonic() - begun:.0f} s\n{tally}")
-    return 1 if tally.defects else 0
+    return 1 if tally.defects or tally.is_stopped else 0
 
 
 if __name__ == "__main__":

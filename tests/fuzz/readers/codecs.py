@@ -15,8 +15,11 @@ from vestibule.model.errors import ClientProtocolError, TargetProtocolError, Tar
 from vestibule.model.event import Side
 from vestibule.model.names import TargetName
 from vestibule.model.target import Address, Credential, Target, TargetTls
+from vestibule.protocols.base import Exactly, Peek, Refused, Speak, StartTls
 from vestibule.protocols.postgres import authentication, codec, frames, scram, startup
 from vestibule.protocols.postgres import messages as pg
+from vestibule.protocols.postgres.learning import Learning, Surveyed
+from vestibule.protocols.postgres.opening import accept
 from vestibule.wire import proxy
 from vestibule.wire.user import read_user
 
@@ -260,6 +263,51 @@ def at_target(data: bytes) -> bool:
     return True
 
 
+def learned(data: bytes) -> bool:
+    """What a target answers to the gateway's own questions; the length says to which of them."""
+    learning = Learning(TARGET, is_survey=bool(len(data) & 1))
+    reader = frames.FrameReader(Side.TARGET, frames.TARGET)
+    reader.feed(data)
+    try:
+        while (item := reader.next()) is not None:
+            if isinstance(item, frames.Rows):
+                learning.take_rows(item)
+                continue
+            if not isinstance(item, frames.Frame):
+                return False
+            answer = learning.take(codec.decode_backend(item.type, item.body))
+            reader.columns = learning.columns
+            if isinstance(answer, Surveyed):
+                return sum(map(len, answer.rows())) > 0
+            if answer is not None:
+                return bool(answer.catalog.version)
+    except TargetProtocolError:
+        return False
+    return False
+
+
+def opening(data: bytes) -> bool:
+    """A client's first bytes; TLS is agreed at once, with ALPN where the input has an odd length."""
+    steps, at = accept(), 0
+    step = next(steps)
+    try:
+        for _ in range(20):
+            given = b""
+            if isinstance(step, Peek):
+                given = data[at : at + 1]
+            elif isinstance(step, Exactly):
+                assert 0 < step.count <= 10_000
+                given, at = data[at : at + step.count], at + step.count
+            elif isinstance(step, StartTls) and len(data) & 1:
+                given = step.alpn.encode()
+            step = steps.send(given)
+    except StopIteration as end:
+        if isinstance(end.value, Speak):
+            first(end.value.data[4:])
+        return not isinstance(end.value, Refused)
+    raise AssertionError("a client that is asked for ever")
+
+
 def prepared(data: bytes) -> bool:
     """A password, prepared."""
     return scram.prepare(data) != data
@@ -329,6 +377,27 @@ def _log_ins() -> list[bytes]:
     return [encoded(offer, each, *ends) for each in (asked, ours)] + list(map(codec.encode, BACKEND[:7]))
 
 
+def _openings() -> list[bytes]:
+    ssl, gss, asked, cancel = (codec.encode(each) for each in (FIRST[3], FIRST[4], FIRST[0], FIRST[5]))
+    return [ssl + asked, gss + ssl + asked, asked, cancel, ssl + cancel, ssl + asked + b"p", b"\x16" + asked[1:]]
+
+
+def _catalogs() -> list[bytes]:
+    functions = [
+        (b"function", b"public", b"state_count", b"sql", b"s", b"f"),
+        (b"type", b"public", b"box", b"code", b"v", b"1"),
+    ]
+    session = [
+        (b"session", b"search_path", b"public", b"", b"", b""),
+        (b"session", b"temporary", b"t", b"16400", b"", b""),
+    ]
+    end = [pg.CommandComplete("SELECT 4"), pg.ReadyForQuery("I")]
+    shape = pg.RowDescription((pg.Field("x", 0, 0, 25, -1, -1, 0),) * 6)
+    rows = [pg.DataRow(row) for row in (*functions, *session)]
+    # One of an odd and one of an even length.
+    return [b"".join(map(codec.encode, [shape, *each, *end])) for each in (rows, [*rows, pg.DataRow((b"x",) * 6)])]
+
+
 SALTED: Final = _Salted()
 _NONCE64: Final = b64encode(NONCE)
 _WORDS: Final = (
@@ -351,6 +420,8 @@ READERS: Final = (
     Reader("codecs.long-stream", stream_from_target, _long_from_target, 30),
     Reader("codecs.scram", challenge, lambda: [BACKEND[4].data + b"\n" + BACKEND[5].data], 500, SCRAM_WORDS),
     Reader("codecs.at-target", at_target, _log_ins, 400, (*_WORDS, *SCRAM_WORDS)),
+    Reader("codecs.learned", learned, _catalogs, 200, (*_WORDS, b"session", b"function", b"temporary")),
+    Reader("codecs.opening", opening, _openings, 200, _WORDS),
     Reader("codecs.password", prepared, lambda: ["p\u00e4ss\u00adwort".encode(), "\u0627\u0031".encode()], 50),
     Reader("codecs.proxy", proxied, _headers, 500),
     Reader("codecs.user", user, lambda: [b"ada@bank.example+core-banking/reader?ro&x"], 100),

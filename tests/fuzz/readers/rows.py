@@ -11,9 +11,11 @@ from tests.support.kernels import KERNELS
 from vestibule.masking.steps import RowMask, row_mask
 from vestibule.masking.transforms import BPCHAR, JSON, JSONB, TEXT, VARCHAR, cell
 from vestibule.model.errors import TargetProtocolError
+from vestibule.model.event import Side
 from vestibule.model.plan import Transform
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import decode_backend, encode
+from vestibule.protocols.postgres.frames import TARGET, FrameReader, Rows
 
 _KEEP: Final = Transform("keep", 2, 4)
 #: Columns of a layout: transform, type, format and length modifier.
@@ -25,6 +27,11 @@ _MASKS: Final[tuple[tuple[tuple[Transform | None, int, int, int], ...], ...]] = 
     ((Transform(), 17, 0, -1), (None, TEXT, 0, -1), (Transform("keep", 1, 0), BPCHAR, 0, 5)),
 )
 _LAYOUTS: Final = tuple(row_mask(*(tuple(column) for column in zip(*columns, strict=True))) for columns in _MASKS)
+#: What is stored of them: nothing.
+_HIDDEN: Final = tuple(
+    row_mask([Transform()] * len(columns), [column[1] for column in columns], [column[2] for column in columns])
+    for columns in _MASKS
+)
 _VALUES: Final = (
     b"078-05-1120",
     None,
@@ -68,6 +75,37 @@ def masked(data: bytes) -> bool:
     assert list(_decoded(shown)) == rows
     assert len(rows) == count
     return bool(count)
+
+
+def streamed(data: bytes) -> bool:
+    """The same in one piece and in several, masked as it is shown and, otherwise, as it is stored."""
+    number, stream = data[0] % len(_LAYOUTS) if data else 0, data[1:]
+    whole, failed = _drained(number, [stream])
+    step = 1 + len(data) % 50
+    parts, failed_in_parts = _drained(number, [stream[at : at + step] for at in range(0, len(stream), step)])
+    assert failed == failed_in_parts
+    for one, other in zip(whole, parts, strict=True):
+        # Rows before a bad one in the same slab are not handed on where the slab came whole.
+        assert other.startswith(one) if failed else other == one
+    return bool(whole[0])
+
+
+def _drained(number: int, pieces: list[bytes]) -> tuple[tuple[bytes, bytes], bool]:
+    reader = FrameReader(Side.TARGET, TARGET)
+    shown, stored = b"", b""
+    reader.layout, reader.stored = _LAYOUTS[number], _HIDDEN[number]
+    reader.columns = reader.layout.columns
+    for piece in pieces:
+        reader.feed(piece)
+        try:
+            while isinstance(item := reader.next(), Rows):
+                assert item.is_storable
+                shown, stored = shown + item.data, stored + (item.stored or b"")
+        except TargetProtocolError:
+            return (shown, stored), True
+        if item is not None:
+            break
+    return (shown, stored), False
 
 
 def copied(data: bytes) -> bool:
@@ -155,6 +193,7 @@ _WORDS: Final = (
 READERS: Final = (
     Reader("rows.walked", walked, _rows, 400, _WORDS),
     Reader("rows.masked", masked, _masked_rows, 300, _WORDS),
+    Reader("rows.streamed", streamed, _masked_rows, 100, _WORDS),
     Reader("rows.copied", copied, lambda: [encode(pg.CopyData(bytes(size))) * 3 for size in (0, 7, 60)], 100),
     Reader("rows.long", long, _long_rows, 200, _WORDS),
 )

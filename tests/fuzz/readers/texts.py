@@ -1,4 +1,4 @@
-"""Statement texts, what is stored of them, what a target says of its catalog, the bus, and queries of the API."""
+"""Statement texts, what is stored of them, what a target says of its relations, the bus, and queries of the API."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from fastapi import FastAPI
 from tests.fuzz import evil
 from tests.fuzz.readers.base import Reader
 from tests.support.approvals import REQUEST
-from tests.support.masked import BANK, SCENE
+from tests.support.masked import BANK, LABELS, SCENE
 from tests.support.masked_statements import CLEAN, CLOSED, PLAIN, REFUSED, lines, pairs
 from tests.support.policies import identity
 from tests.support.texts import _SHAPES
 from vestibule.analysis.sql import catalog as catalogs
 from vestibule.analysis.sql.analyse import analyse
+from vestibule.analysis.sql.parser import parse
 from vestibule.control import replaying
 from vestibule.control.api import approvals, sessions
 from vestibule.control.api.guarded import Problem
@@ -26,6 +27,7 @@ from vestibule.control.api.sign_in import current_identity
 from vestibule.evidence import literals
 from vestibule.gate import exchange, reading
 from vestibule.masking.catalog import snapshot
+from vestibule.masking.sensitive import close
 from vestibule.model.event import Admission
 from vestibule.model.statement import Parsed, Unknown, Unsupported
 from vestibule.wire import approval as approvals_on_the_bus
@@ -77,16 +79,13 @@ def _bounded(text: str) -> None:
 
 
 def told(data: bytes) -> bool:
-    """What a target says of its catalog: rows of cells behind a line's end each, cells behind a tab."""
+    """What a target says of its relations: rows of cells behind a line's end each, cells behind a tab."""
     rows = [tuple(line.split("\t")) for line in data.decode(errors="replace").split("\n")]
     try:
-        snapshot(rows)
+        close(snapshot(rows), LABELS, parse)
         accepted = True
     except ValueError:
         accepted = False
-    wide = [(*row, *[""] * 7)[:7] for row in rows]
-    catalogs.catalog(wide, ("public.state_count(text)",))
-    catalogs.search_path(wide)
     return accepted
 
 
@@ -240,9 +239,9 @@ def _pasted() -> list[bytes]:
 
 
 def _rows() -> list[bytes]:
-    functions = [("function", "public", "state_count", "text", "f", "f", ""), ("session", "", "", "", "", "", "")]
-    rows = [*BANK, *functions]
-    return ["\n".join("\t".join(row) for row in rows[at : at + 9]).encode() for at in range(0, len(rows), 6)]
+    return ["\n".join("\t".join(row) for row in BANK[at : at + 9]).encode() for at in range(0, len(BANK), 6)] + [
+        "\n".join("\t".join(row) for row in BANK).encode()
+    ]
 
 
 def _members() -> list[bytes]:
