@@ -36,7 +36,7 @@ chaos: setup ## kill -9 under load: N rounds from SEED, PROCESSES data processes
 tamper: setup ## flip N stored bytes; prints how many were found
 	@$(PYTHON) -m tests.tamper $(or $(N),1000)
 
-fuzz: setup ## property tests with N examples each; N attempts from SEED to see what is masked; INPUTS to all that reads bytes
+fuzz: setup ## property tests with N examples each; N attempts from SEED to see what is masked; INPUTS broken ones to all that reads bytes
 	HYPOTHESIS_PROFILE=fuzz FUZZ_EXAMPLES=$(or $(N),5000) PROPERTY_TIMEOUT=7200 $(PYTHON) -m pytest -q -n $(WORKERS) -m property --forbid-skips
 	$(PYTHON) -m tests.fuzz.masked --cases $(or $(N),10000) --seed $(SEED)
 	$(PYTHON) -m tests.fuzz.inputs --count $(INPUTS) --seed $(SEED) --processes $(WORKERS)

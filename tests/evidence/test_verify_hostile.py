@@ -32,6 +32,12 @@ ASKED = {
 }
 
 
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No gateway is writing, so that nothing needs a second look a moment later."""
+    monkeypatch.setattr(verify.time, "sleep", lambda _: None)
+
+
 def journal(*said: tuple[str, dict[str, Any]], session: bytes = SESSION.encode(), at: bytes = b"") -> bytes:
     """A segment in which the records of one session hold together, whatever they say."""
     frames, previous = b"", "0" * 64

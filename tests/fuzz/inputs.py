@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections import Counter, defaultdict
@@ -200,6 +201,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.replay or arguments.file:
         return _replay(arguments)
+    # Whoever ends the program is told what it has tried, as somebody at a terminal is.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     readers, begun = chosen(arguments.only), time.monotonic()
     tally = run(
         readers,

@@ -11,11 +11,15 @@ from shutil import rmtree
 from typing import Final
 
 from tests.fuzz.readers.base import Reader
-from tests.support.policies import HEAD, RULES
+from tests.support.policies import HEAD, RULES, identity, operation
 from tests.support.wrong_policies import WRONG
 from vestibule import settings
+from vestibule.model.decision import Allow, Deny, Hold
 from vestibule.model.names import TargetName
+from vestibule.model.statement import Impact
 from vestibule.policy import document, values
+from vestibule.policy.engine import Engine
+from vestibule.policy.explain import explain, who_can
 from vestibule.policy.reading import InvalidFile, check, show, suggestion
 from vestibule.policy.source import Faulty, parse
 
@@ -78,6 +82,12 @@ PARSERS: Final[tuple[Callable[[str], object], ...]] = (
 )
 
 
+PERSON: Final = identity("engineering", "dba", "fraud-desk")
+OPERATIONS: Final = tuple(
+    map(operation, ("read select public.customers", "write delete public.loans", "schema drop x"))
+)
+
+
 def source(data: bytes) -> bool:
     """A YAML text."""
     try:
@@ -103,6 +113,13 @@ def policy(data: bytes) -> bool:
     assert document.load(data, "policy.yaml") == read
     assert document.diff(None, read)
     assert all(TargetName(name) == target.name for name, target in read.targets.items())
+    engine = Engine(read)
+    for target in list(read.targets.values())[:4]:
+        assert isinstance(engine.decide(PERSON, target, OPERATIONS), Allow | Deny | Hold)
+        assert explain(engine, PERSON.groups, target, OPERATIONS).steps
+        assert engine.labels(PERSON, target) is not None
+        who_can(engine, target, Impact.WRITE)
+        engine.session_limits(PERSON, target)
     return True
 
 
