@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -48,6 +49,18 @@ def test_a_short_run_over_everything_finds_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert not (tmp_path / "found").exists()
     assert all(reader.name in done.stdout for reader in READERS)
+
+
+def test_a_run_that_is_ended_says_what_it_has_tried() -> None:
+    command = [sys.executable, "-m", "tests.fuzz.inputs", "--count", "1000000000", "--only", "codecs.user"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert " of 1000000000 inputs, 0 undefined errors" in running.stdout.readline()
+        running.terminate()
+        last = running.stdout.read().splitlines()[-1]
+
+    assert re.fullmatch(r"[1-9]\d* inputs, 0 undefined errors", last), last
+    assert running.returncode == 1
 
 
 def test_every_whole_input_is_read_without_a_defect_and_most_readers_accept_some() -> None:
