@@ -3,6 +3,7 @@
 PYTHON := .venv/bin/python
 N ?=
 SEED ?= 1
+INPUTS ?= 100000
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
@@ -35,9 +36,10 @@ chaos: setup ## kill -9 under load: N rounds from SEED, PROCESSES data processes
 tamper: setup ## flip N stored bytes; prints how many were found
 	@$(PYTHON) -m tests.tamper $(or $(N),1000)
 
-fuzz: setup ## property tests with N examples each; N attempts from SEED to see what is masked
+fuzz: setup ## property tests with N examples each; N attempts from SEED to see what is masked; INPUTS broken ones to all that reads bytes
 	HYPOTHESIS_PROFILE=fuzz FUZZ_EXAMPLES=$(or $(N),5000) PROPERTY_TIMEOUT=7200 $(PYTHON) -m pytest -q -n $(WORKERS) -m property --forbid-skips
 	$(PYTHON) -m tests.fuzz.masked --cases $(or $(N),10000) --seed $(SEED)
+	$(PYTHON) -m tests.fuzz.inputs --count $(INPUTS) --seed $(SEED) --processes $(WORKERS)
 
 bench: ## figures beside the direct way and PgBouncer, in one run
 	@scripts/setup bench
@@ -47,6 +49,6 @@ lock: setup ## write the lock files anew
 	scripts/lock --upgrade
 
 clean: ## remove what set-up and runs left in the checkout
-	rm -rf .venv .tools .pytest_cache .hypothesis .mypy_cache .ruff_cache dist build
+	rm -rf .venv .tools .pytest_cache .hypothesis .mypy_cache .ruff_cache dist build fuzz-found
 	rm -f src/vestibule/protocols/postgres/rows.*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

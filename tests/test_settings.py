@@ -114,6 +114,9 @@ WRONG = [
     ("https://vestibule.example:8443", "https://vestibule.example/path", 1, "must be https with host and port only"),
     ("public_url", "public_uri", 1, 'did you mean "public_url"?'),
     ("data: data", "data: server.pem", 2, "not a folder"),
+    ("data: data", "data: server.pem/data", 2, "Not a directory; write the path of a folder"),
+    ("data: data", f"data: {'d' * 256}", 2, "File name too long; write the path of a folder"),
+    ("data: data", "data: loop/data", 2, "Too many levels of symbolic links; write the path of a folder"),
     ("policy: policy.yaml", "policy:", 3, "has no value"),
     ("postgres:", "postgresql:", 5, 'did you mean "postgres"?'),
     ("127.0.0.1:15432", "127.0.0.1", 5, "has no port"),
@@ -154,6 +157,7 @@ def test_what_is_wrong_is_refused_at_its_line(folder: Path, old: str, new: str, 
     (folder / "open").write_text("hunter2")
     (folder / "open").chmod(0o640)
     os.mkfifo(folder / "pipe", 0o600)
+    (folder / "loop").symlink_to("loop")
     assert old in TEXT
     told = [entry for entry in refused(folder, TEXT.replace(old, new, 1)).splitlines() if words in entry]
     assert [entry.removeprefix(f"{folder}/vestibule.yaml:").split(":")[0] for entry in told] == [str(line)]

@@ -75,11 +75,15 @@ def _private(path: Path) -> Path:
 
 
 def _folder(path: Path) -> Path:
-    if not path.exists():
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
         return path
-    if not path.is_dir():
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}; write the path of a folder that this user can use") from None
+    if not stat.S_ISDIR(mode):
         raise ValueError(f"{path}: not a folder")
-    if path.stat().st_mode & 0o022:
+    if mode & 0o022:
         raise ValueError(f"{path}: its group or others can write there; run: chmod 700 {path}")
     return path
 

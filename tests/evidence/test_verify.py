@@ -251,7 +251,7 @@ def test_wrong_usage_has_a_status_of_its_own(tmp_path, arguments, capsys) -> Non
 
 def test_it_is_one_file_of_the_standard_library_for_python_3_8_and_nothing_in_it_writes() -> None:
     text = SOURCE.read_text()
-    assert len(text.splitlines()) <= 750
+    assert len(text.splitlines()) <= 800
     tree = ast.parse(text, feature_version=(3, 8))
     names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

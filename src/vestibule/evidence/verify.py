@@ -10,6 +10,7 @@ import argparse
 import base64
 import hashlib
 import json
+import os
 import re
 import struct
 import sys
@@ -41,20 +42,22 @@ CHECKS = {
     "V12": "approvals",
 }
 HEADER = re.compile(
-    rb'\{"v":1,"kind":"(?P<kind>\w+)","id":"(?P<id>[^"]*)","t":"(?P<t>[^"]*)",'
+    rb'\{"v":1,"kind":"(?P<kind>\w+)","id":"(?P<id>[\da-f-]{36})","t":"(?P<t>[\d:.TZ-]{27})",'
     rb'"node":"(?P<node>[\w.-]+)","epoch":(?P<epoch>\d{1,16}),'
-    rb'"n":(?P<n>\d{1,16}),"prev":"(?P<prev>\w{64})","session":(?:null|"(?P<session>[^"]*)"),"sn":(?:null|(?P<sn>\d{1,16})),'
+    rb'"n":(?P<n>\d{1,16}),"prev":"(?P<prev>\w{64})","session":(?:null|"(?P<session>[\da-f-]{36})"),"sn":(?:null|(?P<sn>\d{1,16})),'
     rb'"sprev":(?:null|"(?P<sprev>\w{64})"),"target":(?:null|"(?:[^"\\]|\\.)*"),"body":"(?P<body>\w{64})",'
     rb'"len":(?P<len>\d{1,16})[,}].*'
 )
 LIFE = ("Heartbeat", "LogGenesis", "NodeStarted")
 EVENTS = ("SessionOpened", "SessionClosed", "StatementDecided", "StatementFinished")
 APPROVALS = ("ApprovalRequested", "ApprovalAnswered", "PermitUsed")
+#: What comes of content that is not as a gateway writes it.
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 #: Seconds by which a record may be younger than the act that it stands for.
 SLACK = 10.0
 START = re.compile(rb'\{"v":1,"kind":"')
 SEGMENT = re.compile(r"(0|[1-9][0-9]{0,15})-(0|[1-9][0-9]{0,15})\.seg")
-TILE = re.compile(r"tile/(entries|\d|[1-9]\d)/((?:x\d{3}/)*\d{3})(?:\.p/([1-9]\d?|1\d\d|2[0-4]\d|25[0-5]))?", re.ASCII)
+TILE = re.compile(r"(?a)tile/(entries|[1-9]?\d)/((?:x\d{3}/){0,5}\d{3})(?:\.p/([1-9]\d?|1\d\d|2[0-4]\d|25[0-5]))?")
 SIGNATURE = re.compile("\u2014 ([^ ]+) ([^ ]+)")
 NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
 FRONT = re.compile(r"checkpoint|log\.vkey|checkpoints/(?:0|[1-9][0-9]{0,15})")
@@ -156,6 +159,22 @@ def open_checkpoint(data: bytes, vkey: tuple[str, bytes, bytes], foreign: bool) 
     return int(lines[1]), unbase64(lines[2])
 
 
+def files(folder: Path) -> Iterator[Path]:
+    """Give what is no folder below a folder, and folders that cannot be read; depth may be any."""
+    folders = [folder] if folder.is_dir() else []
+    for here in folders:
+        try:
+            for path in here.iterdir():
+                if not os.path.isdir(path):
+                    yield path
+                elif not path.is_symlink():
+                    folders.append(path)
+        except FileNotFoundError:
+            continue  # a running gateway may have removed it
+        except OSError:
+            yield here
+
+
 class Writer:
     """The records of one writer in order; `where` says which one was read last."""
 
@@ -194,7 +213,8 @@ class Writer:
             retried = True
 
     def _read(self) -> Iterator[tuple[bytes, bytes]]:
-        found = [SEGMENT.fullmatch(path.name) or self._check_room(path) for path in sorted(self.folder.iterdir())]
+        paths = sorted(self.folder.iterdir())
+        found = [(SEGMENT.fullmatch(path.name) if path.is_file() else None) or self._check_room(path) for path in paths]
         for epoch, n in sorted((int(match[1]), int(match[2])) for match in found if match):
             name = f"{epoch}-{n}.seg"
             with open(self.folder / name, "rb", buffering=0) as file:
@@ -246,6 +266,8 @@ class Approvals:
         content.update(ref={"id": header["id"], "leaf": leaf}, at=moment(header["t"]), where=where)
         if header["kind"] == "ApprovalRequested":
             people = (content["requester"], content.get("sponsor"))
+            if not isinstance(content["approval"], str):
+                raise ValueError("an approval has a name")
             content.update(
                 people={person(who) for who in people if who}, until=moment(content["expires_at"]) + SLACK, over=False
             )
@@ -263,7 +285,7 @@ class Approvals:
             for record in records:
                 try:
                     step(record)
-                except (ValueError, TypeError, KeyError, AttributeError):
+                except UNREADABLE:
                     self._expect(False, record, "or what it refers to, cannot be read")
 
     def _expect(self, holds: bool, record: dict[str, Any], text: str) -> None:
@@ -371,7 +393,7 @@ class Records:
                 self.recordings.take(header["session"], json.loads(body), where)
             else:
                 self._event(header["kind"], header["session"], leaf, json.loads(body), where)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except UNREADABLE:
             self.fail("V09", f"{where}: the body of a {header['kind']} cannot be read")
 
     def _life(self, kind: str, node: str, content: dict[str, Any], where: str) -> None:
@@ -409,6 +431,8 @@ class Records:
             self.recordings.close(name, content.get("chunks", {}), content.get("recording_complete", False))
 
     def _finished(self, session: dict[str, Any] | None, name: str, content: dict[str, Any], where: str) -> None:
+        if not isinstance(content["forwarded"], bool):
+            raise ValueError("a statement was forwarded or not")
         decision = session["decisions"].pop(content["decided"]["leaf"], None) if session else None
         self.count["finished"] += 1
         self.count["forwarded"] += content["forwarded"]
@@ -451,6 +475,10 @@ class Recordings:
     def take(self, session: str, content: dict[str, Any], where: str) -> None:
         """Check what a ChunkSealed names."""
         about, seq = content["object"], content["seq"]
+        path = f"obj/{about['sha256'][:2]}/{about['sha256']}"
+        if not OBJECT.fullmatch(path) or (type(seq), type(content["stream"])) != (int, str):
+            raise ValueError("not a chunk's place and object")
+        place = bytes.fromhex(session.replace("-", "") + about["key"].replace("-", "")) + seq.to_bytes(8, "big")
         if session not in self.open:
             self.sessions += 1
         seqs = self.open.setdefault(session, {}).setdefault(content["stream"], {})
@@ -458,9 +486,7 @@ class Recordings:
         if seqs.setdefault(seq, about["sha256"]) != about["sha256"]:
             self.fail(f"{where}: session {session} has two different chunks {seq}")
         self.named.add(about["sha256"])
-        path = f"obj/{about['sha256'][:2]}/{about['sha256']}"
         data = (self.folder / path).read_bytes() if (self.folder / path).is_file() else None
-        place = bytes.fromhex(session.replace("-", "") + about["key"].replace("-", "")) + struct.pack(">Q", seq)
         if data is None:
             self.fail(f"objects/{path}: missing, chunk {seq} of session {session}")
         elif hashlib.sha256(data).hexdigest() != about["sha256"] or len(data) != about["bytes"]:
@@ -470,6 +496,8 @@ class Recordings:
 
     def close(self, session: str, counts: dict[str, int], complete: bool) -> None:
         """Note how many chunks a closed session says that it has."""
+        if {type(count) for count in counts.values()} - {int}:
+            raise ValueError("not how many chunks there are")
         found = self.open.get(session, {})
         if counts != {stream: len(seqs) for stream, seqs in found.items()}:
             self.closed[session] = (counts, complete)
@@ -499,7 +527,7 @@ class Recordings:
         return notes
 
     def _check_files(self) -> None:
-        for file in sorted(path for path in self.folder.rglob("*") if not path.is_dir()):
+        for file in sorted(files(self.folder)):
             path = file.relative_to(self.folder).as_posix()
             match = OBJECT.fullmatch(path)
             if (match and match[2] in self.named) or path.startswith("new/"):
@@ -641,7 +669,7 @@ class Log:
             self.fail(f"log/checkpoints/{self.size}: {bad}")
 
     def _paths(self) -> list[str]:
-        return [path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if not path.is_dir()]
+        return [path.relative_to(self.folder).as_posix() for path in files(self.folder)]
 
     def _check_names(self, wrong: list[str]) -> None:
         """Report files that do not belong to the log, and a `checkpoint` that is not the newest."""
@@ -741,7 +769,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = "; ".join(bad) + f"; {more} more" * (more > 0) if bad else numbers[name]
         lines.append(f"{'FAIL' if bad else 'PASS'} {name} {CHECKS[name]}: {text}")
     lines += [] if options.json else [*(f"NOT CHECKED {note}" for note in notes), "", RESIDUAL]
-    sys.stdout.write("\n".join(lines) + "\n")
+    # A name in a record or of a file may hold what drives a terminal, or what it cannot show.
+    sys.stdout.write(re.sub(r"[^\n -~]", lambda found: ascii(found[0])[1:-1], "\n".join([*lines, ""])))
     return int(not report["passed"])
 
 

@@ -49,6 +49,26 @@ def test_any_other_answer_is_the_targets_fault(message: pg.BackendMessage) -> No
         Learning(TARGET).take(message)
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        (),
+        (b"function",),
+        (b"type", b"public", b"box"),
+        (b"function", b"public", b"f", b"sql", b"s"),
+        (b"session", b"search_path"),
+        (b"session", b"temporary", b"t"),
+        (b"session", b"temporary", b"t", b"many", b"", b""),
+    ],
+)
+def test_rows_that_the_question_cannot_give_are_the_targets_fault(row: tuple[bytes, ...]) -> None:
+    learning = Learning(TARGET)
+    learning.take_rows(rows(row))
+
+    with pytest.raises(TargetProtocolError, match="cannot be"):
+        learning.take(pg.ReadyForQuery("I"))
+
+
 def test_an_answer_is_bounded() -> None:
     learning = Learning(TARGET)
     big = rows((b"x" * (1 << 20),) * 6)

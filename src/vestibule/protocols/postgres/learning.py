@@ -84,13 +84,20 @@ class Learning:
             case pg.ReadyForQuery(status=status):
                 if self._is_survey:
                     return Surveyed(self._data, status == "I")
-                rows = [row for data in self._data for row in _rows(data)]
-                vouched = (function.name for function in self._target.functions)
-                known = catalog(rows, vouched, self._target.credential.username)
-                return Learned(known, search_path(rows), temporaries(rows))
+                return self._learned()
             case _:
                 raise TargetProtocolError(f"the catalog could not be read: {type(message).__name__}")
         return None
+
+    def _learned(self) -> Learned:
+        rows = [row for data in self._data for row in _rows(data)]
+        try:
+            vouched = (function.name for function in self._target.functions)
+            known = catalog(rows, vouched, self._target.credential.username)
+            return Learned(known, search_path(rows), temporaries(rows))
+        except (IndexError, ValueError):
+            # Columns that are missing, and numbers that are none.
+            raise TargetProtocolError("an answer about the catalog that cannot be") from None
 
 
 def _rows(data: bytes) -> Iterator[tuple[str, ...]]:
