@@ -1,7 +1,8 @@
 """A target for ten thousand sessions in one process: it speaks as much PostgreSQL as a log-in needs, and then idles.
 
-A program of its own, standard library and uvloop only. Its settings come as one JSON document, the first line of its input: port,
-password, certificate and key (no TLS without them), and `answers`: what a real server answered, by the question.
+A program of its own, standard library and uvloop only. Its settings come as one JSON document, the first line of its
+input: port, password, certificate and key (no TLS without them), and `answers`: what a real server answered, by the
+question.
 """
 
 from __future__ import annotations
