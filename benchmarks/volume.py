@@ -6,7 +6,9 @@ heartbeats leave is in it: pgbench's clients are one session each.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +24,7 @@ MILLION: Final = 1_000_000
 SETTLED: Final = 11.0
 MIB: Final = 1 << 20
 #: Where in the data folder things are kept that grow.
-KEPT: Final = {"recordings": "objects", "log": "log", "index": "state.sqlite"}
+KEPT: Final = {"recordings": "objects", "log": "log"}
 
 
 def measure(stage: Stage, statements: int) -> Iterator[Figure]:
@@ -45,7 +47,8 @@ def measure(stage: Stage, statements: int) -> Iterator[Figure]:
 def left(gateway: Gateway) -> dict[str, int]:
     """Say how much there is now: in the journals by what was written, elsewhere by the size of the files."""
     sizes = {name: size_of(gateway.data / folder) for name, folder in KEPT.items()}
-    return {"journal": int(gateway.metric("vestibule_journal_bytes_total")), **sizes}
+    journal = int(gateway.metric("vestibule_journal_bytes_total"))
+    return {"journal": journal, **sizes, "index": pages_of(gateway.data / "state.sqlite")}
 
 
 def settled(gateway: Gateway) -> dict[str, int]:
@@ -61,7 +64,12 @@ def settled(gateway: Gateway) -> dict[str, int]:
 
 
 def size_of(folder: Path) -> int:
-    """Add up the sizes of all files below a folder, or of one."""
-    if folder.is_file():
-        return folder.stat().st_size
+    """Add up the sizes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def pages_of(database: Path) -> int:
+    """Give the bytes of all pages of the state, whether they are in its file yet or not."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        [(size,)] = connection.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+    return int(size)
