@@ -39,8 +39,8 @@ GROUPS: Final = {
     "throughput": ("Throughput", "Transactions a second, as a share of PgBouncer's in the same round."),
     "tools": (
         "Graphical tools",
-        "The time in which a tool connects and asks everything that it asks to open its tree, as a multiple of the direct "
-        "way. psycopg asks it, in simple queries.",
+        "The time in which a tool connects and asks everything that it asks to open its tree, as a multiple of the "
+        "direct way. psycopg asks it, in simple queries.",
     ),
     "bulk": (
         "Large answers and COPY",
