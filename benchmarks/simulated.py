@@ -57,6 +57,8 @@ class Server:
         if settings.get("certificate"):
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(settings["certificate"], settings["key"])
+            # Like a server: PostgreSQL has sent no session tickets since 15.8.
+            self.context.num_tickets = 0
         self.tasks: set[asyncio.Task[None]] = set()
         self.number = 0
 
