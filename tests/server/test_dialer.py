@@ -137,6 +137,7 @@ async def test_a_verified_target_is_handed_over_with_its_facts(
         assert link.tls.version == "TLSv1.3"
         assert link.tls.certificate == hashlib.sha256(leaf.der).hexdigest()
         assert link.tls.end_point == hashlib.sha256(leaf.der).digest()
+        assert not link.transport.get_extra_info("peercert"), "for hours nobody would read it"
         link.transport.abort()
 
 
