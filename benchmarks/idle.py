@@ -1,6 +1,6 @@
 """What a session costs that is open and does nothing: memory, as the slope over thousands; and how fast they open.
 
-    python -m benchmarks.idle [--sessions 10000]
+    python -m benchmarks.idle [--sessions 10000] [--asked]
 
 Memory is the proportional set (PSS) of all processes of the gateway. The target is simulated (`simulated.py`), since
 ten thousand real backends do not fit beside it; what it answers to the gateway's own questions is what a real server
@@ -45,7 +45,7 @@ from vestibule.protocols.postgres.codec import encode
 HERE: Final = Path(__file__).resolve().parent
 #: Sessions at which memory is looked at, as shares of all.
 STEPS: Final = (0.1, 0.4, 0.7, 1.0)
-#: What a session asks once before it is idle, in one of the two kinds of figures.
+#: What a session asks once before it is idle, with `--asked`.
 STATEMENT: Final = "SELECT 1"
 KIB: Final = 1024
 _PSS: Final = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
@@ -70,12 +70,12 @@ class Crowd:
         return self.sessions[-1] / self.seconds
 
 
-def measure(stage: Stage, sessions: int) -> Iterator[Figure]:
+def measure(stage: Stage, sessions: int, text: str = "") -> Iterator[Figure]:
     """Measure memory a session and the log-in rate, with TLS towards the client, and on both sides."""
     allow_descriptors()
     answers = recorded(stage)
     for name, has_tls, aim in (("TLS towards the client", False, 48.0), ("TLS on both sides", True, 80.0)):
-        fresh = gathered(stage, sessions, answers, has_tls=has_tls)
+        fresh = gathered(stage, sessions, answers, has_tls=has_tls, text=text)
         parts = {
             f"MiB at {count} sessions": held / KIB**2 for count, held in zip(fresh.sessions, fresh.bytes, strict=True)
         }
@@ -255,9 +255,10 @@ def main() -> None:
     """Measure and print."""
     arguments = argparse.ArgumentParser(description="Memory of idle sessions, and the log-in rate.")
     arguments.add_argument("--sessions", type=int, default=10_000, help="how many are opened (default 10,000)")
+    arguments.add_argument("--asked", action="store_true", help="each asks one statement first")
     given = arguments.parse_args()
     with stage() as made:
-        for each in measure(made, given.sessions):
+        for each in measure(made, given.sessions, STATEMENT if given.asked else ""):
             sys.stdout.write(f"{each.name:50}{each.value:>10.1f} {each.unit}  {dict(each.parts)}\n")
 
 

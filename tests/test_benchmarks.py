@@ -12,9 +12,14 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import analysis, decision, page, statement
+from benchmarks import analysis, bulk, decision, idle, page, statement, volume
 from benchmarks.figures import Figure, paired, quantile
+from benchmarks.stage import Stage
+from tests.support.certificates import Authority
 from tests.support.masked import BANK
+from tests.support.postgres import PostgresFactory
+from tests.support.providers import LightProvider
+from tests.support.sandbox import Sandbox
 from vestibule.gate.reading import Reader
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -108,6 +113,47 @@ def test_a_run_in_which_nothing_fails_ends_well(tmp_path: Path) -> None:
     assert benchmarks.report(found) == 0
     assert {"processor", "cores", "memory", "kernel", "PostgreSQL", "PgBouncer", "Python"} <= set(found.machine)
     assert "This run is not whole" not in page.page(json.loads(json.dumps(found.document())))
+
+
+# --- with servers ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def made(
+    sandbox: Sandbox, authority: Authority, light_provider: LightProvider, postgres_factory: PostgresFactory
+) -> Iterator[Stage]:
+    """A stage on the servers of the run."""
+    server = postgres_factory.make(15)
+    stage = Stage(sandbox, authority, light_provider, server)
+    yield stage
+    stage.close()
+    server.stop()
+
+
+@pytest.mark.timeout(400)
+def test_sessions_are_opened_through_a_gateway_to_a_simulated_target_and_its_memory_is_looked_at(made: Stage) -> None:
+    answers = idle.recorded(made)
+    crowd = idle.gathered(made, 20, answers, has_tls=True, text=idle.STATEMENT)
+    assert crowd.sessions == [2, 8, 14, 20]
+    assert min(crowd.bytes) > 50 << 20
+    assert crowd.logins_per_second > 0
+
+
+@pytest.mark.timeout(400)
+def test_large_answers_and_copies_are_timed_beside_the_direct_way(made: Stage) -> None:
+    found = list(bulk.measure(made, bulk.Sizes(small=100, wide=10, copied=10_000), 1))
+    assert [each.name.partition(",")[0] for each in found][:2] == ["SELECT of 100 small rows", "SELECT of 10 wide rows"]
+    assert [each.name.split(" of ")[0] for each in found[3:]] == ["COPY OUT", "COPY IN"]
+    assert all(set(each.parts) == {"direct s", "Vestibule s"} for each in found)
+
+
+@pytest.mark.timeout(400)
+def test_what_statements_leave_is_counted(made: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volume, "SETTLED", 0.5)
+    made.pgbench(made.direct(), "-i", "-q", "-s", "1")
+    found = {each.name.partition(",")[0]: each for each in volume.measure(made, 80)}
+    assert list(found) == ["journal", "recordings", "log", "index"]
+    assert found["journal"].parts["bytes a statement"] > 1_000
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
