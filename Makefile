@@ -41,9 +41,9 @@ fuzz: setup ## property tests with N examples each; N attempts from SEED to see 
 	$(PYTHON) -m tests.fuzz.masked --cases $(or $(N),10000) --seed $(SEED)
 	$(PYTHON) -m tests.fuzz.inputs --count $(INPUTS) --seed $(SEED) --processes $(WORKERS)
 
-bench: ## figures beside the direct way and PgBouncer, in one run
+bench: ## figures beside the direct way and PgBouncer, in one run (25 min); writes their page
 	@scripts/setup bench
-	@$(PYTHON) -m benchmarks --json benchmarks.json
+	@$(PYTHON) -m benchmarks --json benchmarks.json; status=$$?; $(PYTHON) -m benchmarks.page benchmarks.json docs/reference && exit $$status
 
 lock: setup ## write the lock files anew
 	scripts/lock --upgrade

@@ -58,12 +58,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def measure(folder: Path, seconds: float) -> list[Figure]:
     """Measure the disk, then the journal with more and more producers."""
-    figures = [_bare(folder, 1, seconds), _bare(folder, 100, seconds)]
+    figures = [bare(folder, 1, seconds), bare(folder, 100, seconds)]
     figures += [uvloop.run(_journal(folder / str(number), number, seconds)) for number in (1, 10, 100, 500)]
     return figures
 
 
-def _bare(folder: Path, batch: int, seconds: float) -> Figure:
+def bare(folder: Path, batch: int, seconds: float) -> Figure:
     """Write and sync batches of finished bytes into allocated space: nothing can be faster on this disk."""
     data = bytes(range(256)) * (batch * RECORD_BYTES // 256)
     times: list[float] = []
@@ -176,7 +176,7 @@ def _finished(session: UUID, number: int) -> Record:
 
 def _figure(name: str, producers: int, records: int, times: list[float], seconds: float) -> Figure:
     ordered = sorted(times)
-    p50, p99 = (round(ordered[int(len(ordered) * part)] * 1_000, 2) for part in (0.5, 0.99))
+    p50, p99 = (round(ordered[int(len(ordered) * part)] * 1_000, 3) for part in (0.5, 0.99))
     return Figure(name, producers, round(records / seconds), p50, p99)
 
 

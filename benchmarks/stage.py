@@ -70,7 +70,7 @@ class Stage:
     gateways: list[Gateway] = field(default_factory=list)
     _folders: list[Path] = field(default_factory=list)
 
-    def bounce(self) -> Route:
+    def bounce(self, *, has_target_tls: bool = True) -> Route:
         """Start PgBouncer in session mode."""
         folder, port, leaf = self.sandbox.folder("pgbouncer"), free_port(), self.authority.issue("pgbouncer")
         users = self.sandbox.write(folder / "users", f'"{GATEWAY}" "{self.server.passwords[GATEWAY]}"\n')
@@ -84,7 +84,7 @@ class Stage:
             "max_client_conn": 500,
             "default_pool_size": 100,
             "ignore_startup_parameters": "extra_float_digits",
-            "server_tls_sslmode": "verify-full",
+            "server_tls_sslmode": "verify-full" if has_target_tls else "disable",
             "server_tls_ca_file": self.server.ca,
             "client_tls_sslmode": "require",
             "client_tls_cert_file": leaf.certificate,
@@ -115,11 +115,21 @@ class Stage:
             },
         )
 
-    def vestibule(self, name: str, *, masks: Sequence[Mapping[str, Any]], in_memory: bool, workers: int = 1) -> Route:
+    def vestibule(
+        self,
+        name: str,
+        *,
+        masks: Sequence[Mapping[str, Any]],
+        in_memory: bool,
+        workers: int = 1,
+        has_target_tls: bool = True,
+    ) -> Route:
         """Start a gateway with all of it on: policy, records on disk or in memory, masks, recorded results."""
         gateway = Gateway(self.sandbox, self.authority, self.provider, {TARGET: self.server})
         gateway.policy["masks"] = list(masks)
         gateway.policy["guardrails"] = []
+        if not has_target_tls:
+            gateway.policy["targets"][TARGET]["tls"] = {"mode": "disable"}
         gateway.settings |= {"workers": workers, "journal": {}, "log": {}}
         if in_memory:
             folder = MEMORY / f"vestibule-{os.getpid()}-{name.replace(' ', '-')}"
@@ -168,6 +178,10 @@ def stage(settings: str = QUIET) -> Iterator[Stage]:
         provider = LightProvider(sandbox, authority)
         provider.start()
         server = PostgresFactory(sandbox, authority).make(15, settings)
+        # Some figures are taken without TLS towards the target.
+        server.access = server.access.replace("127.0.0.1/32 reject", "127.0.0.1/32 scram-sha-256")
+        server.configure(settings)
+        server.restart()
         made = Stage(sandbox, authority, provider, server)
         try:
             made.pgbench(made.direct(), "-i", "-q", "-s", "1")

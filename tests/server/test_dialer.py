@@ -131,12 +131,13 @@ async def test_a_verified_target_is_handed_over_with_its_facts(
     async with serving(secure(leaf, direct)) as server:
         link = await dial(server, pinned(little_authority, direct=direct), host)
         assert await echoed(link, b"hello") == b"hello"
-        assert (link.address.host, link.peer.ip, link.peer.port) == (host, "127.0.0.1", server.address[1])
+        assert (link.route.address.host, link.peer.ip, link.peer.port) == (host, "127.0.0.1", server.address[1])
         assert link.local_port == link.transport.get_extra_info("sockname")[1]
         assert link.tls is not None
         assert link.tls.version == "TLSv1.3"
         assert link.tls.certificate == hashlib.sha256(leaf.der).hexdigest()
         assert link.tls.end_point == hashlib.sha256(leaf.der).digest()
+        assert not link.transport.get_extra_info("peercert"), "for hours nobody would read it"
         link.transport.abort()
 
 
@@ -443,7 +444,7 @@ async def test_a_cancel_takes_the_same_way_and_waits_until_it_was_taken(
         link = await dialer.dial(to)
         link.transport.abort()
         await eventually(lambda: server.seen or server.connections)
-        await asyncio.wait_for(dialer.cancel(to, link, b"cancel request"), 5)
+        await asyncio.wait_for(dialer.cancel(to, link.route, b"cancel request"), 5)
         assert taken.is_set()
         assert server.seen[-1] == b"cancel request"
         assert server.connections == 2
@@ -465,7 +466,7 @@ async def test_a_cancel_goes_to_the_address_that_was_connected_not_to_a_new_one(
             raise AssertionError("resolved again")
 
         monkeypatch.setattr(dialer_module, "_look_up", moved)
-        await dialer.cancel(to, link, b"cancel request")
+        await dialer.cancel(to, link.route, b"cancel request")
         assert server.seen[-1] == b"cancel request"
 
 
@@ -481,5 +482,5 @@ async def test_a_target_that_never_takes_a_cancel_is_left_in_time(monkeypatch: p
         link = await dialer.dial(to)
         link.transport.abort()
         with structlog.testing.capture_logs() as logs:
-            await asyncio.wait_for(dialer.cancel(to, link, b"cancel request"), 5)
+            await asyncio.wait_for(dialer.cancel(to, link.route, b"cancel request"), 5)
         assert [entry["event"] for entry in logs] == ["cancel_not_delivered"]

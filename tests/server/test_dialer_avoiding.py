@@ -51,7 +51,7 @@ async def test_hosts_that_have_all_failed_are_all_tried(little_authority: Little
         dialer = Dialer(reach, FakeSecrets(), avoid_seconds=3600)
         dialer.avoid(to.hosts[0])
         link = await dialer.dial(to)
-        assert link.address == to.hosts[0]
+        assert link.route.address == to.hosts[0]
         link.transport.abort()
 
 

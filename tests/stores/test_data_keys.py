@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.identities import bytes_in, fresh_database
@@ -43,6 +44,50 @@ async def test_every_data_key_is_its_own(keys: DataKeys) -> None:
 
     assert len({key_id for key_id, _ in made}) == len({key for _, key in made}) == 5
     assert {len(key) for _, key in made} == {32}
+
+
+@pytest.mark.asyncio
+async def test_a_crowd_shares_transactions_and_no_key(keys: DataKeys, engine: AsyncEngine) -> None:
+    begun: list[object] = []
+    event.listen(engine.sync_engine, "commit", begun.append)
+
+    made = await asyncio.gather(*(keys.new_data_key(f"class {number}") for number in range(100)))
+
+    assert len({key_id for key_id, _ in made}) == len({key for _, key in made}) == 100
+    assert len(begun) < 10
+    for number, (key_id, key) in enumerate(made):
+        assert await keys.data_key(key_id) == key
+        async with engine.connect() as connection:
+            kept = await connection.scalar(select(DATA_KEY.c["class"]).where(DATA_KEY.c.key_id == key_id.bytes))
+        assert kept == f"class {number}"
+
+
+@pytest.mark.asyncio
+async def test_a_transaction_that_fails_costs_whoever_made_it_and_the_others_try_again(
+    keys: DataKeys, engine: AsyncEngine
+) -> None:
+    failures = [OperationalError("INSERT", {}, Exception("disk"))]
+
+    def fail_once(*_: object) -> None:
+        if failures:
+            raise failures.pop()
+
+    event.listen(engine.sync_engine, "before_cursor_execute", fail_once)
+    made = await asyncio.gather(*(keys.new_data_key("session") for _ in range(5)), return_exceptions=True)
+
+    assert [isinstance(each, StateUnavailable) for each in made] == [True, False, False, False, False]
+    assert len({each[0] for each in made if isinstance(each, tuple)}) == 4
+
+
+@pytest.mark.asyncio
+async def test_whoever_stops_waiting_costs_nobody_else_their_key(keys: DataKeys) -> None:
+    asked = [asyncio.create_task(keys.new_data_key("session")) for _ in range(5)]
+    await asyncio.sleep(0)
+    for task in asked[:2]:
+        task.cancel()
+    done = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert [isinstance(each, asyncio.CancelledError) for each in done] == [True, True, False, False, False]
 
 
 @pytest.mark.asyncio

@@ -47,6 +47,14 @@ class Secrets(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """Where a connection leads: the host as it is configured, and the very address that was connected."""
+
+    address: Address
+    where: Resolved
+
+
+@dataclass(frozen=True, slots=True)
 class Link:
     """A verified target that waits for its first bytes, or has them."""
 
@@ -54,8 +62,7 @@ class Link:
     reader: Reader
     #: What the target sent before the relay reads, by the opening's account.
     ahead: bytes
-    address: Address
-    where: Resolved
+    route: Route
     peer: Peer
     local_port: int
     tls: Tls | None
@@ -120,11 +127,11 @@ class Dialer:
         now = asyncio.get_running_loop().time()
         return sorted(target.hosts, key=lambda address: self._avoided.get(address, now) > now)
 
-    async def cancel(self, target: Target, link: Link, data: bytes) -> None:
-        """Send a cancel request to where `link` leads and wait until the target has taken it."""
+    async def cancel(self, target: Target, route: Route, data: bytes) -> None:
+        """Send a cancel request to where `route` leads and wait until the target has taken it."""
         try:
             async with asyncio.timeout(CANCEL_SECONDS):
-                other = await self._open(target, link.address, link.where)
+                other = await self._open(target, route.address, route.where)
                 try:
                     other.transport.write(data)
                     # The target answers nothing: its end says that the request was taken.
@@ -158,8 +165,7 @@ class Dialer:
             transport=transport,
             reader=connection.reader,
             ahead=ahead,
-            address=address,
-            where=where,
+            route=Route(address, where),
             peer=Peer(where[1][0], where[1][1]),
             local_port=int(transport.get_extra_info("sockname")[1]),
             tls=connection.tls,

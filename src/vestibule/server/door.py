@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
 from collections.abc import Iterator
 from typing import Final, Protocol, cast
 
@@ -59,7 +58,7 @@ class Door(asyncio.BufferedProtocol):
         self._owner = owner
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
-        self._queue: deque[tuple[bytes, Commit | None]] = deque()
+        self._queue: list[tuple[bytes, Commit | None]] = []
         self._queued = 0
         self._ready: list[bytes] = []
         self._broken = False
@@ -109,14 +108,14 @@ class Door(asyncio.BufferedProtocol):
 
     def release(self) -> None:
         """Move what may leave now from the outbox to the next write."""
-        queue = self._queue
-        while queue:
-            data, commit = queue[0]
+        count = 0
+        for data, commit in self._queue:
             if commit is not None and commit.durable is not True:
-                return
-            queue.popleft()
+                break
+            count += 1
             self._queued -= len(data)
             self._ready.append(data)
+        del self._queue[:count]
 
     def drop(self, commit: Commit) -> None:
         """Drop what waits for a failed commit, and everything behind it."""

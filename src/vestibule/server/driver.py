@@ -17,7 +17,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum
 from functools import partial
@@ -71,7 +70,7 @@ from vestibule.server.alarm import Alarm
 from vestibule.server.approvals import Asker, answer
 from vestibule.server.commits import Commit
 from vestibule.server.counting import Pace
-from vestibule.server.dialer import Link
+from vestibule.server.dialer import Route
 from vestibule.server.door import Door
 from vestibule.server.ledger import Ledger
 from vestibule.server.opening import Reader
@@ -105,15 +104,16 @@ class Driver:
         self._doors = (self._client, self._target)
         self._ledger = Ledger(services.commits, self._settled)
         self._stage = _Stage.OPEN
-        self._events: deque[Event] = deque()
+        # Lists: an empty deque takes more than half a kilobyte, and these never grow long.
+        self._events: list[Event] = []
         self._handling = False
         self._deferred: list[tuple[Commit, Callable[[], object]]] = []
-        self._analyses: deque[Analyse] = deque()
+        self._analyses: list[Analyse] = []
         self._analysing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm = Alarm(services.clock, lambda: self._deliver(Woken()))
         self._drain: asyncio.TimerHandle | None = None
-        self._link: Link | None = None
+        self._route: Route | None = None
         self._is_session = False
         self._reason = ""
         self._pace = Pace(services.counting)
@@ -194,7 +194,7 @@ class Driver:
         self._handling = True
         try:
             while self._events and self._stage is _Stage.OPEN:
-                self._handle(self._events.popleft())
+                self._handle(self._events.pop(0))
         finally:
             self._handling = False
         self._after()
@@ -364,7 +364,7 @@ class Driver:
             door.drop(commit)
         self._deferred = [entry for entry in self._deferred if entry[0] is not commit]
         if commit.names:
-            self._events.appendleft(Unrecorded(commit.names))
+            self._events.insert(0, Unrecorded(commit.names))
 
     # --- what takes time ---------------------------------------------------------------------------------------------
 
@@ -382,7 +382,7 @@ class Driver:
 
     async def _analyse(self) -> None:
         while self._analyses:
-            asked = self._analyses.popleft()
+            asked = self._analyses.pop(0)
             self._deliver(Analysed(await beside.analysed(self._services.analyst, asked, self.conversation)))
         self._analysing = False
 
@@ -403,15 +403,15 @@ class Driver:
             log.warning("target_unavailable", target=target.name, cause=str(error))
             self._deliver(DialFailed(str(error)))
             return
-        self._link = link
+        self._route = link.route
         facts = Dialed(link.peer, link.local_port, link.tls, password)
         self._take_over(self._target, link.transport, link.reader, link.ahead, facts)
 
     def _cancel(self, data: bytes) -> None:
-        if self._link is None or self.target is None:
+        if self._route is None or self.target is None:
             return  # nothing is connected that could be cancelled
         # Not a task of this conversation: a killed session cancels its statement and is gone before the answer.
-        task = self._loop.create_task(self._services.dialer.cancel(self.target, self._link, data))
+        task = self._loop.create_task(self._services.dialer.cancel(self.target, self._route, data))
         _CANCELS.add(task)
         task.add_done_callback(_CANCELS.discard)
 
@@ -465,8 +465,8 @@ class Driver:
     def _report_fault(self, fault: str) -> None:
         target = "" if self.target is None else self.target.name
         self._services.counting.target_failed(target)
-        if self._link is not None and not self._is_session:
-            self._services.dialer.avoid(self._link.address)
+        if self._route is not None and not self._is_session:
+            self._services.dialer.avoid(self._route.address)
         log.warning("target_failed", session=str(self.conversation.session), target=target, cause=fault)
 
     def _record_end(self, cause: str) -> None:

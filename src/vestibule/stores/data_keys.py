@@ -5,6 +5,8 @@
 2. The KEK's file is made once, readable by its owner alone. Where wrapped keys exist and the file does not, nothing
    is made: a new KEK would hide the loss of every key, and so of every commitment and recording under them.
 3. The token key (`k1`) and the deployment's bind key are data keys that are made at the first start.
+4. Whoever asks for a key while others are being made shares the next transaction: log-ins come in crowds, and each
+   transaction waits for the disk.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +77,14 @@ class Kek:
             raise StateUnavailable(f"data key {key_id} does not open with this KEK") from error
 
 
+@dataclass(slots=True, eq=False)
+class _Wanted:
+    """A key that somebody waits for."""
+
+    key_class: str
+    made: tuple[UUID, bytes] | None = None
+
+
 class DataKeys:
     """Makes, keeps and opens data keys; the methods raise `StateUnavailable` when the database cannot."""
 
@@ -83,11 +93,26 @@ class DataKeys:
         self._engine = engine
         self._kek = kek
         self._making = asyncio.Lock()
+        self._wanted: list[_Wanted] = []
 
     async def new_data_key(self, key_class: str) -> tuple[UUID, bytes]:
         """Make a key of its own for a session or whatever else `key_class` names."""
+        wanted = _Wanted(key_class)
+        self._wanted.append(wanted)
+        try:
+            async with self._making:
+                return wanted.made or await self._make_wanted(wanted)
+        finally:
+            self._wanted.remove(wanted)
+
+    async def _make_wanted(self, wanted: _Wanted) -> tuple[UUID, bytes]:
+        """Make the keys of all who wait, and give one of them; if that fails, the next who waits tries again."""
+        waiting = [each for each in self._wanted if each.made is None]
         async with self._connection() as connection:
-            return await self._make(connection, key_class)
+            keys = await self._make(connection, [each.key_class for each in waiting])
+        for each, key in zip(waiting, keys, strict=True):
+            each.made = key
+        return keys[waiting.index(wanted)]
 
     async def data_key(self, key_id: UUID) -> bytes | None:
         """Open a key; None if there is none of this id."""
@@ -106,18 +131,21 @@ class DataKeys:
     async def _only(self, key_class: str) -> tuple[UUID, bytes]:
         async with self._making, self._connection() as connection:
             row = (await connection.execute(_first_of(key_class))).one_or_none()
-            return await self._make(connection, key_class) if row is None else self._open(row._mapping)
+            return (await self._make(connection, [key_class]))[0] if row is None else self._open(row._mapping)
 
-    async def _make(self, connection: AsyncConnection, key_class: str) -> tuple[UUID, bytes]:
-        key_id, key = uuid4(), secrets.token_bytes(KEY_BYTES)
-        row = {
-            "key_id": key_id.bytes,
-            "class": key_class,
-            "kek": self._kek.id,
-            "wrapped": self._kek.wrap(key_id, key_class, key),
-        }
-        await connection.execute(insert(DATA_KEY).values(row))
-        return key_id, key
+    async def _make(self, connection: AsyncConnection, key_classes: Sequence[str]) -> list[tuple[UUID, bytes]]:
+        keys = [(uuid4(), secrets.token_bytes(KEY_BYTES)) for _ in key_classes]
+        rows = [
+            {
+                "key_id": key_id.bytes,
+                "class": key_class,
+                "kek": self._kek.id,
+                "wrapped": self._kek.wrap(key_id, key_class, key),
+            }
+            for (key_id, key), key_class in zip(keys, key_classes, strict=True)
+        ]
+        await connection.execute(insert(DATA_KEY), rows)
+        return keys
 
     def _open(self, row: Any) -> tuple[UUID, bytes]:  # noqa: ANN401 - the library's row mapping
         key_id = UUID(bytes=row["key_id"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
+from types import FunctionType, ModuleType
 
 import pytest
 
@@ -16,6 +18,8 @@ from vestibule.model.identity import Refusal
 from vestibule.model.names import SECOND, TargetName
 from vestibule.protocols.postgres import messages as pg
 from vestibule.protocols.postgres.codec import PROTOCOL_3_0
+from vestibule.protocols.postgres.learning import Learning
+from vestibule.protocols.postgres.session import Session
 
 PASSWORD = pg.PasswordMessage(TOKEN + b"\0")
 ASKED = ToClient(pg.AuthenticationCleartextPassword())
@@ -57,6 +61,26 @@ def test_a_session_opens_behind_its_records():
         ToClient(pg.BackendKeyData(7, b"KEY4")),
         ToClient(pg.ReadyForQuery("I")),
     )
+
+
+def test_what_the_target_said_at_the_log_in_is_not_kept_for_the_length_of_the_session():
+    play = before_login()
+    log_in(play)
+    kept = {type(each) for each in held_by(play.relay)}
+    assert Session in kept
+    assert Learning not in kept
+
+
+def held_by(start: object) -> list[object]:
+    """Everything that an object holds, directly or not."""
+    seen, todo, found = {id(start)}, [start], []
+    while todo:
+        for each in gc.get_referents(todo.pop()):
+            if id(each) not in seen and not isinstance(each, type | ModuleType | FunctionType):
+                seen.add(id(each))
+                todo.append(each)
+                found.append(each)
+    return found
 
 
 def test_the_proof_is_the_token_and_names_who_was_attempted():

@@ -353,6 +353,8 @@ class Login:
         self._tell_client(b"".join(welcome), after=OPENED)
         self._effects.append(Wake(session.deadline()))
         self.stage = Stage.OVER
+        # A session lasts for hours: what was only good for the log-in goes, the target's long answer too.
+        self._startup = self._reached = None
 
     # --- the ways out ------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Final
 
 from vestibule.gate.outcome import Cause, Decided, Outcome
@@ -43,11 +44,24 @@ PREPARED_BYTES: Final = 64 << 20
 #: All parameters of open portals together, beyond the one Bind that may always be.
 PORTAL_BYTES: Final = 64 << 20
 
+_WEIGHT: Final = attrgetter("weight")
+_CURSOR_WEIGHT: Final = attrgetter("prepared.weight")
+
 EVIDENCE: Final = Unsupported("58030", wording.EVIDENCE_UNWRITABLE, "Try again; the operator has been alarmed.")
 
 
 class Session:
     """An open session between two doors; `effects` is what the present event asks for."""
+
+    # Beyond thirty members an object without slots has a dictionary of its own.
+    # fmt: off
+    __slots__ = (
+        "_cancel", "_completed", "_dropped", "_poison", "_processes", "_refusal_permit", "_session_permit",
+        "_skipped", "_unsaid", "client", "copying", "cursors", "due_at", "effects", "gate", "holding", "is_leaving",
+        "is_mid_message", "is_over", "is_unsynced", "known", "last_asked_at", "may_copy", "now", "owed", "portals",
+        "prepared", "reader", "segment", "settling", "state", "status", "surveyed", "target",
+    )
+    # fmt: on
 
     def __init__(
         self,
@@ -65,11 +79,11 @@ class Session:
         self.now = Instant(0)
         self.effects: list[Effect] = []
         self.owed: deque[Owed] = deque()
-        self.prepared: Names[Prepared] = Names(PREPARED_LIMIT, PREPARED_BYTES, lambda prepared: prepared.weight)
-        self.portals: Names[Portal] = Names(PORTAL_LIMIT, PORTAL_BYTES, lambda portal: portal.weight)
+        self.prepared: Names[Prepared] = Names(PREPARED_LIMIT, PREPARED_BYTES, _WEIGHT)
+        self.portals: Names[Portal] = Names(PORTAL_LIMIT, PORTAL_BYTES, _WEIGHT)
         #: SQL-level cursors. They outlive transactions when declared WITH HOLD, so they go only when they are closed;
         #: of one that the target has dropped since, it says itself that it does not exist.
-        self.cursors: Names[Portal] = Names(PORTAL_LIMIT, PREPARED_BYTES, lambda portal: portal.prepared.weight)
+        self.cursors: Names[Portal] = Names(PORTAL_LIMIT, PREPARED_BYTES, _CURSOR_WEIGHT)
         self.segment = 0
         self.status: pg.TransactionStatus = "I"
         self.state = State.READY
@@ -92,7 +106,8 @@ class Session:
         self.due_at = Instant(0)
         self._completed: Running | None = None
         #: What the driver dropped and is not refused yet; and statements whose end is still to be recorded.
-        self._dropped: deque[Owed] = deque()
+        #: (A stack: the first is the last.)
+        self._dropped: list[Owed] = []
         self._unsaid: list[Running] = []
         #: Statements that the target skips up to a Sync: that their decisions are recorded shows when it is answered.
         self._skipped: list[Running] = []
@@ -311,7 +326,7 @@ class Session:
         dropped = [self.owed.pop() for _ in range(len(self.owed) - first)]
         for owed in dropped:
             self._take_back(owed)
-            self._dropped.appendleft(owed)
+            self._dropped.append(owed)
         self.may_copy, self.settling = None, None
         self.state = State.READY
         self.segment, self.is_unsynced = dropped[-1].segment, dropped[-1].is_behind
@@ -345,7 +360,7 @@ class Session:
     def refuse_dropped(self) -> None:
         """Refuse in order what was dropped; behind a Query whose place is not clear yet the rest waits."""
         while self._dropped and self.settling is None:
-            self._refuse_again(self._dropped.popleft())
+            self._refuse_again(self._dropped.pop())
 
     def _refuse_again(self, owed: Owed) -> None:
         error = owed.error or refusal(EVIDENCE)
@@ -355,9 +370,9 @@ class Session:
             return
         elif owed.answer is Answer.QUERY:
             self.refuse_query(error, None)
-        elif self._dropped and self._dropped[0].is_inserted:
+        elif self._dropped and self._dropped[-1].is_inserted:
             # The poison of a refused Query, and the Sync behind it.
-            self._dropped.popleft()
+            self._dropped.pop()
             self.refuse_query(error, None)
         else:
             self.refuse_extended(error, None)
