@@ -273,6 +273,8 @@ class Session:
         """Write a statement's outcome, once."""
         if not running.is_finished:
             running.is_finished = True
+            # Silence begins with the answer: a statement that ran for long has used up none of it.
+            self.last_asked_at = self.now
             self.persist(self.gate.finished(running.decided, running.summary(transaction), self.now))
 
     # --- refusing ----------------------------------------------------------------------------------------------------
