@@ -93,7 +93,7 @@ FORBIDDEN_WORDS = ("tamper-proof", "tamperproof", "FFIEC-compliant", "FFIEC requ
 FORBIDDEN_IN_PAGES = (*FORBIDDEN_WORDS, "immutable")
 LONGEST = 500
 #: The program that auditors run stays one file, and what it checks grows.
-LONGER = {f"src/vestibule/{STANDALONE}": 750}
+LONGER = {f"src/vestibule/{STANDALONE}": 800}
 
 #: The conformance cases that this version promises.
 CASES = [

@@ -118,6 +118,17 @@ def test_a_silent_session_ends_and_a_busy_one_does_not() -> None:
     assert fatal(play).text("M") == "vestibule: session ended: idle 30m"
 
 
+def test_silence_begins_with_the_answer_however_long_it_was_waited_for() -> None:
+    play = session()
+    play.client(SELECT)
+    play.pass_time(59 * 60 * SECOND)
+    play.target(pg.CommandComplete("SELECT 1"), READY)
+    play.pass_time(29 * 60 * SECOND)
+    assert not play.closed
+    play.pass_time(2 * 60 * SECOND)
+    assert causes(play) == ["idle"]
+
+
 @pytest.mark.parametrize(
     ("what", "cause", "code"),
     [

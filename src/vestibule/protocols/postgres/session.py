@@ -122,10 +122,9 @@ class Session:
 
     def notify_client(self, message: pg.NotificationResponse) -> None:
         """Pass a notification on; the client knows its own by the process that it was told at the beginning."""
-        process = self._processes.get(message.process_id)
-        if process is None:
-            # A process of the target may have the number that the client was told as its own.
-            process = 0 if message.process_id in self._processes.values() else message.process_id
+        # A process of the target may have the number that the client was told as its own: that one is nobody.
+        other = 0 if message.process_id in self._processes.values() else message.process_id
+        process = self._processes.get(message.process_id, other)
         # Somebody else chose its words, whom no mask binds.
         payload = "" if self.known.is_masked else message.payload
         self.tell_client(encode(pg.NotificationResponse(process, message.channel, payload)))
@@ -273,6 +272,7 @@ class Session:
         """Write a statement's outcome, once."""
         if not running.is_finished:
             running.is_finished = True
+            self.last_asked_at = self.now  # silence begins with the answer, however long it took
             self.persist(self.gate.finished(running.decided, running.summary(transaction), self.now))
 
     # --- refusing ----------------------------------------------------------------------------------------------------
