@@ -2,7 +2,7 @@
 
 A program of its own, standard library and uvloop only. The first line of its input is a JSON document (port, ca, user,
 token, database, text); each further line is how many sessions there shall be, and is answered by the seconds that it
-took. It ends with its input.
+took and how many log-ins were refused on the way; whoever is refused tries again, a few times. It ends with its input.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import uvloop
 
 #: Log-ins that are under way at once.
 AT_ONCE = 64
+#: How often one session is tried for.
+TRIES = 4
 #: How the answers end: a password is asked for, and the session is ready.
 PASSWORD = b"R" + struct.pack("!II", 8, 3)
 READY = b"Z" + struct.pack("!I", 5) + b"I"
@@ -85,18 +87,31 @@ async def log_in(settings: dict[str, Any], context: ssl.SSLContext) -> Client:
     return client
 
 
+async def let_in(settings: dict[str, Any], context: ssl.SSLContext) -> tuple[Client, int]:
+    """Open one session, and say how often it was refused before."""
+    for refused in range(TRIES - 1):
+        try:
+            return await log_in(settings, context), refused
+        except (OSError, RuntimeError) as error:
+            sys.stderr.write(f"{error}\n")
+    return await log_in(settings, context), TRIES - 1
+
+
 async def gather(settings: dict[str, Any]) -> None:
     """Open sessions as told, and hold them."""
     loop = asyncio.get_running_loop()
     context = ssl.create_default_context(cafile=settings["ca"])
     clients: list[Client] = []
+    refusals: list[int] = []
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         missing = iter(range(int(line) - len(clients)))
         began = time.perf_counter()
 
         async def open_some(missing: Iterator[int] = missing) -> None:
             for _ in missing:
-                clients.append(await log_in(settings, context))
+                client, refused = await let_in(settings, context)
+                clients.append(client)
+                refusals.append(refused)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
@@ -104,8 +119,9 @@ async def gather(settings: dict[str, Any]) -> None:
         lost = sum(client.transport is None or client.transport.is_closing() for client in clients)
         if lost:
             raise RuntimeError(f"{lost} sessions were lost")
-        sys.stdout.write(f"{time.perf_counter() - began}\n")
+        sys.stdout.write(f"{time.perf_counter() - began} {sum(refusals)}\n")
         sys.stdout.flush()
+        refusals.clear()
 
 
 if __name__ == "__main__":

@@ -58,6 +58,8 @@ class Crowd:
     sessions: list[int] = field(default_factory=list)
     bytes: list[int] = field(default_factory=list)
     seconds: float = 0.0
+    #: Log-ins that were refused, and tried again.
+    refused: int = 0
 
     @property
     def bytes_per_session(self) -> float:
@@ -82,7 +84,9 @@ def measure(stage: Stage, sessions: int, text: str = "") -> Iterator[Figure]:
         yield Figure(
             "idle", f"memory of an idle session, {name}", fresh.bytes_per_session / KIB, "KiB", aim, parts=parts
         )
-        yield Figure("idle", f"log-ins, {name}", fresh.logins_per_second, "/s")
+        yield Figure(
+            "idle", f"log-ins, {name}", fresh.logins_per_second, "/s", parts={"refused and tried again": fresh.refused}
+        )
 
 
 def recorded(stage: Stage) -> dict[str, str]:
@@ -189,18 +193,21 @@ def gathered(stage: Stage, sessions: int, answers: Mapping[str, str], *, has_tls
             _opened(clients, sessions // 100)
             for step in STEPS:
                 wanted = int(sessions * step)
-                crowd.seconds += _opened(clients, wanted)
+                seconds, refused = _opened(clients, wanted)
+                crowd.seconds += seconds
+                crowd.refused += refused
                 crowd.sessions.append(wanted)
                 crowd.bytes.append(settled(gateway))
             return crowd
 
 
-def _opened(clients: subprocess.Popen[bytes], count: int) -> float:
+def _opened(clients: subprocess.Popen[bytes], count: int) -> tuple[float, int]:
     _say(clients, str(count))
     answer = b"" if clients.stdout is None else clients.stdout.readline()
     if not answer:
         raise RuntimeError(f"{count} sessions could not be opened")
-    return float(answer)
+    seconds, refused = answer.split()
+    return float(seconds), int(refused)
 
 
 @contextmanager
