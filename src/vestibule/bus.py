@@ -7,9 +7,11 @@
 
 From a data process to the control process:
 
-    hello           {worker, pid}                                     -> {policy: {...}} as for `policy` below
+    hello           {worker, pid}                       -> {policy: {...}, authority} as for `policy` below
+                    `authority` is the certificate (PEM) that signs those of people; empty: no client is asked for one
     ready           {worker}               it listens now             notification
-    prove           {token, attempted, wanted, ip, port, session}            -> wire.identity.answer_to_json(...)
+    prove           {method, token | certificate, attempted, wanted, ip, port, session}
+                    -> wire.identity.answer_to_json(...); a certificate is DER in hex, verified by the handshake
     session_opened  {session, login, iss, sub, name, target, ip, port, started_at}     notification
     session_closed  {session, reason}                                                  notification
     cancel          {key}                  a cancel request for another worker         notification

@@ -267,6 +267,7 @@ class Settings(Strict):
         ]
     )
     providers: dict[Slug, Provider] = Field(default={}, examples=["{corp: {client_secret: file:secrets/corp}}"])
+    client_certificates: bool = Field(default=True, examples=["true"])
     log_format: Format = Field(default="auto", examples=["json"])
     insecure_loopback_http: bool = Field(default=False, examples=["false"])
     journal: Journal = Field(default=Journal(), examples=["{min_free: 2GiB}"])

@@ -19,6 +19,7 @@ from vestibule.wire.identity import answer_from_json
 
 SESSION = UUID(int=5)
 ASKED = {
+    "method": "token",
     "token": "vst_x",
     "attempted": "alice",
     "wanted": "core",
@@ -48,6 +49,10 @@ class Identities:
 
     async def prove(self, token: bytes, attempted: str, client: Peer) -> Identity | Refusal:
         assert (token, attempted, client) == (b"vst_x", "alice", Peer("192.0.2.1", 5000))
+        return self.answer
+
+    async def prove_certificate(self, certificate: bytes, attempted: str, client: Peer) -> Identity | Refusal:
+        assert (certificate, attempted, client) == (b"\x30\x82", "alice", Peer("192.0.2.1", 5000))
         return self.answer
 
     async def new_data_key(self, key_class: str) -> tuple[UUID, bytes]:
@@ -100,6 +105,31 @@ def test_without_room_for_evidence_nobody_gets_in() -> None:
     assert world.keys == 0
 
 
+def test_a_certificate_is_proven_by_its_own_way() -> None:
+    made, _ = desk(identity("engineering"))
+    asked = {**ASKED, "method": "certificate", "certificate": "3082"}
+    del asked["token"]
+    answer = answer_from_json(call(made, "prove", asked))
+    assert isinstance(answer, Admission)
+    assert answer.identity == identity("engineering")
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"method": "password"},
+        {"method": None},
+        {"method": "certificate"},
+        {"method": "certificate", "certificate": "no hex"},
+        {"method": "certificate", "certificate": 7},
+    ],
+)
+def test_a_proof_of_no_known_kind_is_refused(spoilt: dict[str, object]) -> None:
+    made, _ = desk(identity("engineering"))
+    with pytest.raises(ValueError, match=r"method is none|is not a string|non-hexadecimal"):
+        call(made, "prove", ASKED | spoilt)
+
+
 @pytest.mark.parametrize("spoilt", [{"token": 7}, {"port": "x"}, {"port": True}, {"attempted": None}])
 def test_a_malformed_question_is_refused(spoilt: dict[str, object]) -> None:
     made, _ = desk(identity("engineering"))
@@ -109,7 +139,13 @@ def test_a_malformed_question_is_refused(spoilt: dict[str, object]) -> None:
 
 def test_the_policy_is_given_to_who_says_hello() -> None:
     made, _ = desk(Refusal.UNKNOWN)
-    assert call(made, "hello", {}) == {"policy": {"text": "version: 1"}}
+    assert call(made, "hello", {}) == {"policy": {"text": "version: 1"}, "authority": ""}
+
+
+def test_the_authority_of_peoples_certificates_is_given_to_who_says_hello() -> None:
+    world = Identities(Refusal.UNKNOWN)
+    made = Desk(world, world, dict, lambda: True, world.cancel, authority="PEM")
+    assert call(made, "hello", {})["authority"] == "PEM"
 
 
 def test_open_sessions_are_listed_until_they_close() -> None:

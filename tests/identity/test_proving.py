@@ -2,12 +2,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 
+from tests.support.forged import Pair, forge
 from tests.support.identities import CLIENT, HOUR, START, Clock, fresh_database, login, token
 from vestibule.identity import proving
+from vestibule.identity.certificates import new_authority
 from vestibule.identity.ports import Logins
 from vestibule.identity.proving import Limits, Prover, judge
 from vestibule.identity.tokens import digest, new_token
@@ -15,6 +19,8 @@ from vestibule.model.identity import Identity, Peer, Refusal
 from vestibule.model.login import Found, Login, StateUnavailable, Token, TokenKind
 from vestibule.model.names import Instant
 from vestibule.stores.logins import LoginStore
+
+AUTHORITY = new_authority("vestibule.example")
 
 
 @dataclass
@@ -40,12 +46,28 @@ class Door:
         """Show a token at the door."""
         return await self.prover.prove(secret.encode(), attempted, client)
 
+    async def certify(
+        self, of: Login | None = None, kind: TokenKind = "certificate", life: int = HOUR, **wrong: Any
+    ) -> tuple[Pair, Token]:
+        """Keep a login with a certificate, as the authority makes it unless something is `wrong`; give both."""
+        kept = of or login()
+        if await self.store.login(kept.who.login) is None:
+            await self.store.add_login(kept)
+        one = token(kept.who.login, kind=kind, life=life)
+        pair = forge(AUTHORITY, wrong.pop("login", kept.who.login), wrong.pop("credential", one.id), **wrong)
+        await self.store.add_token(one, digest(pair.der))
+        return pair, one
+
+    async def present(self, shown: Pair, attempted: str = "dev1+core", client: Peer = CLIENT) -> Identity | Refusal:
+        """Show a certificate at the door."""
+        return await self.prover.prove_certificate(shown.der, attempted, client)
+
 
 @pytest_asyncio.fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
     engine = await fresh_database(tmp_path)
     store, clock = LoginStore(engine), Clock()
-    yield Door(store, clock, Prover(store, clock))
+    yield Door(store, clock, Prover(store, clock, authority=AUTHORITY))
     await engine.dispose()
 
 
@@ -273,3 +295,93 @@ async def test_many_doors_open_at_once(door: Door) -> None:
     answers = await asyncio.gather(*(door.show(secret) for _ in range(30)))
 
     assert all(isinstance(answer, Identity) for answer in answers)
+
+
+# --- certificates
+
+
+@pytest.mark.asyncio
+async def test_a_live_certificate_proves_its_login_and_says_what_it_is(door: Door) -> None:
+    of = login(groups=("dba",))
+    shown, one = await door.certify(of)
+
+    identity = await door.present(shown)
+    assert isinstance(identity, Identity)
+    assert (identity.who, identity.groups, identity.expires_at) == (of.who, {"dba"}, of.expires_at)
+    assert (identity.proof.method, identity.proof.credential) == ("certificate", str(one.id))
+
+
+@pytest.mark.asyncio
+async def test_a_certificate_that_is_not_kept_proves_nothing_whoever_signed_it(door: Door) -> None:
+    of = login()
+    await door.certify(of)
+
+    assert await door.present(forge(AUTHORITY, of.who.login, uuid4())) is Refusal.UNKNOWN
+    assert await door.present(forge(new_authority("vestibule.example"), of.who.login, uuid4())) is Refusal.UNKNOWN
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "wrong",
+    [{"name": "dev2"}, {"login": uuid4()}, {"credential": uuid4()}, {"is_ca": True}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+async def test_a_certificate_that_says_something_else_than_what_is_kept_of_it_proves_nothing(
+    door: Door, wrong: dict[str, Any]
+) -> None:
+    shown, _ = await door.certify(**wrong)
+
+    assert await door.present(shown) is Refusal.UNKNOWN
+
+
+@pytest.mark.asyncio
+async def test_expired_and_revoked_certificates_and_those_of_dead_logins_are_refused(door: Door) -> None:
+    expired, _ = await door.certify(life=1)
+    revoked, one = await door.certify()
+    of = login("dev2")
+    dead, _ = await door.certify(of, name="dev2")
+    await door.store.revoke_token(one.id, door.clock())
+    await door.store.revoke_login(of.who.login, door.clock())
+    door.clock.pass_seconds(1)
+
+    assert await door.present(expired) is Refusal.EXPIRED
+    assert await door.present(revoked) is Refusal.REVOKED
+    assert await door.present(dead) is Refusal.REVOKED
+
+
+@pytest.mark.asyncio
+async def test_a_certificate_is_no_token_and_a_token_no_certificate(door: Door) -> None:
+    shown, _ = await door.certify(kind="gateway")
+    other, _ = await door.certify()
+
+    assert await door.present(shown) is Refusal.UNKNOWN
+    assert await door.prover.prove(other.der, "dev1+core", CLIENT) is Refusal.UNKNOWN
+    assert await door.prover.prove_browser(other.der, CLIENT) is Refusal.UNKNOWN
+
+
+@pytest.mark.asyncio
+async def test_wrong_certificates_and_wrong_tokens_are_limited_together(door: Door) -> None:
+    shown, _ = await door.certify()
+    for _ in range(5):
+        assert await door.present(forge(AUTHORITY, uuid4(), uuid4())) is Refusal.UNKNOWN
+        assert await door.show(new_token("gateway")) is Refusal.UNKNOWN
+
+    assert await door.present(shown) is Refusal.TOO_MANY
+    assert isinstance(await door.present(shown, "dev2+core"), Identity)
+
+
+@pytest.mark.asyncio
+async def test_without_an_authority_no_certificate_counts(door: Door) -> None:
+    shown, _ = await door.certify()
+
+    assert await Prover(door.store, door.clock).prove_certificate(shown.der, "dev1+core", CLIENT) is Refusal.UNKNOWN
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("state", states())
+async def test_every_certificate_costs_one_look_up(state: str) -> None:
+    store = Counting(states()[state])
+    logins: Logins = store  # type: ignore[assignment]
+
+    await Prover(logins, Clock(), authority=AUTHORITY).prove_certificate(b"no certificate", "dev1+core", CLIENT)
+    assert store.calls == 1

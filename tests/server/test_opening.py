@@ -9,8 +9,9 @@ import pytest_asyncio
 from tests.support.doors import PATIENCE, End, opening, secured, speak_at_once, tcp_pair
 from tests.support.little_authority import LittleAuthority
 from vestibule.protocols.base import Exactly, Opening, Outcome, Peek, Refused, Reply, Speak, StartTls
-from vestibule.server import opening as opening_module
-from vestibule.server.opening import AHEAD, DRAIN_BYTES, Connection, OpeningFailed
+from vestibule.server import sockets
+from vestibule.server.opening import AHEAD, Connection, OpeningFailed
+from vestibule.server.sockets import DRAIN_BYTES
 from vestibule.server.tls import ServerTls
 
 pytestmark = pytest.mark.asyncio
@@ -140,7 +141,7 @@ async def test_refused_words_are_read_though_the_peer_still_sends(hall: Hall) ->
 async def test_a_peer_that_never_closes_is_drained_for_a_bounded_time_and_amount(
     hall: Hall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening_module, "DRAIN_SECONDS", 0.2)
+    monkeypatch.setattr(sockets, "DRAIN_SECONDS", 0.2)
     await asyncio.wait_for(hall.connection.close(b"FATAL"), 2)
     other = Hall(hall.authority)
     await other.peer.send(b"x" * (DRAIN_BYTES + 1))

@@ -232,6 +232,7 @@ async def test_a_session_is_proven_listed_and_struck_off(little_authority: Littl
         (facts,) = made.conversations
         proof = made.proofs[0]
         assert proof == {
+            "method": "token",
             "token": "vst_x",
             "attempted": "dev1+core",
             "wanted": "",

@@ -17,6 +17,7 @@ from tests.support.hostile_issuer import CLIENT_ID, CLIENT_SECRET, HostileIssuer
 from tests.support.identities import Clock, MemoryJournal, fresh_database
 from vestibule.control.api import sign_in
 from vestibule.control.api.asking import SignIn
+from vestibule.identity.certificates import new_authority
 from vestibule.identity.fetch import Fetcher
 from vestibule.identity.handover import challenge
 from vestibule.identity.login import LoginService
@@ -107,9 +108,15 @@ async def open_house(folder: Path, pem: Path) -> AsyncIterator[House]:
         clock, journal, engine = Clock(int(time.time()) * SECOND), MemoryJournal(), await fresh_database(folder)
         store = LoginStore(engine)
         service = LoginService({"corp": party(issuer, "corp", pem, clock)}, store, journal, clock, PUBLIC)
+        authority = new_authority("vestibule.example")
         app = FastAPI()
         app.state.sign_in = SignIn(
-            service, Prover(store, clock), PUBLIC, lambda _: ["core", "payments"], {"postgres": 15432}
+            service,
+            Prover(store, clock, authority=authority),
+            PUBLIC,
+            lambda _: ["core", "payments"],
+            {"postgres": 15432},
+            authority,
         )
         app.include_router(sign_in.router)
         transport = httpx2.ASGITransport(app)

@@ -122,11 +122,11 @@ def before_login(
     at: Gate | None = None,
     proof: Admission | Refusal | None = None,
     dialed: Dialed | DialFailed = REACHED,
+    certificate: bytes = b"",
 ) -> Playbook:
-    """A relay that has not received a byte."""
-    conversation = Conversation(
-        SESSION, Peer("192.0.2.7", 50_000), Tls("TLSv1.3", "TLS_AES_128_GCM_SHA256"), START, bytes(16), CANCEL_KEY
-    )
+    """A relay that has not received a byte; the client may have shown a `certificate` in the handshake."""
+    tls = Tls("TLSv1.3", "TLS_AES_128_GCM_SHA256", client_certificate=certificate)
+    conversation = Conversation(SESSION, Peer("192.0.2.7", 50_000), tls, START, bytes(16), CANCEL_KEY)
     relay = PostgresRelay(conversation, Surroundings(at or gate(), Reader(), SaltedPasswords()))
     world = World(proof or proven(*groups), dialed, analyse_large)
     playbook = Playbook(relay, PgWire(), world, SESSION)
@@ -154,3 +154,17 @@ def session(*groups: str, at: Gate | None = None, target: Callable[[object], byt
     if target is not None:
         playbook.replies[Side.TARGET] = target
     return playbook
+
+
+def last_error(play: Playbook) -> tuple[str, str, str]:
+    """Severity, code and text of the last thing that the client was told."""
+    told = [message for message in play.to(Side.CLIENT) if isinstance(message, pg.ErrorResponse)]
+    return told[-1].text("V"), told[-1].text("C"), told[-1].text("M")
+
+
+def denied(play: Playbook) -> dict[str, object]:
+    """The one record of a log-in that was refused."""
+    (record,) = play.attempted
+    assert record.kind == "AccessDecided"
+    assert record.members["decision"] == "deny"
+    return dict(record.members)

@@ -45,6 +45,7 @@ from vestibule.control.policy import PolicyKeeper
 from vestibule.control.recovery import Recovered, Recovery
 from vestibule.control.replaying import Replayer
 from vestibule.control.signer import FileSigner
+from vestibule.control.user_authority import open_authority
 from vestibule.control.viewing import Viewing
 from vestibule.control.workers import Launch, Workers
 from vestibule.evidence.heartbeat import EVERY, heartbeat
@@ -230,7 +231,11 @@ class ControlProcess:
         self._logins = LoginService(parties, logins, journal, wall_clock, self._settings.public_url)
         self._logins.on_revoked(self._revoked)
         stack.push_async_callback(self._logins.close)
-        self._prover = Prover(logins, wall_clock)
+        settings = self._settings
+        self._authority = (
+            open_authority(settings.data / "keys", settings.origin) if settings.client_certificates else None
+        )
+        self._prover = Prover(logins, wall_clock, authority=self._authority)
 
     def _parties(self, policy: Policy) -> Iterator[RelyingParty]:
         for provider in policy.providers:
@@ -279,7 +284,15 @@ class ControlProcess:
     async def _open_doors(self, stack: AsyncExitStack, listening: tuple[socket.socket, socket.socket]) -> None:
         data, control = listening
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._desk = Desk(self._prover, self._keys, self._policy_json, self._may_open, self._cancel, self._places())
+        self._desk = Desk(
+            self._prover,
+            self._keys,
+            self._policy_json,
+            self._may_open,
+            self._cancel,
+            self._places(),
+            "" if self._authority is None else self._authority.pem,
+        )
         self._approval_desk = ApprovalDesk(
             self._approvals,
             self._approval_store,
@@ -365,7 +378,14 @@ class ControlProcess:
     def _application(self) -> FastAPI:
         return application(
             Service(
-                SignIn(self._logins, self._prover, self._settings.public_url, self._may_use, self._ports()),
+                SignIn(
+                    self._logins,
+                    self._prover,
+                    self._settings.public_url,
+                    self._may_use,
+                    self._ports(),
+                    self._authority,
+                ),
                 Sessions(
                     self._index,
                     Viewing(self._persist, StorageKey(self._storage_key_id, self._storage_key)),

@@ -35,6 +35,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "token": Command(
         "login:token", "Make a token: the password for a database.", "vestibule token --target core-banking --life 15m"
     ),
+    "certificate": Command(
+        "certificate:certificate",
+        "Make a certificate: a key for a database in place of a password.",
+        "vestibule certificate ~/vestibule-certificate --target core-banking",
+    ),
     "targets": Command("targets:targets", "List the targets that you may use.", "vestibule targets"),
     "approvals": Command("approvals:app", "See what waits for approval, approve it or deny it."),
     "sessions": Command("sessions:app", "Find, replay and end sessions."),

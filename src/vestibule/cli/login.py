@@ -97,7 +97,7 @@ def token(
     """
     wanted: dict[str, Any] = {"targets": target} if target else {}
     if life:
-        wanted["life"] = _seconds(life)
+        wanted["life"] = seconds_of(life)
     with logged_in() as api:
         made = api.call("POST", "/api/v1/tokens", body=wanted)
     typer.echo(json.dumps(made, indent=2) if as_json else made["token"])
@@ -160,11 +160,15 @@ def _welcome(gateway: str, ca: str | None, got: Mapping[str, Any]) -> str:
         "sslmode": "verify-full",
         "sslrootcert": ca or "system",
     }
-    connection = " ".join(f"{key}={_quoted(value)}" for key, value in parts.items())
     return (
         f"Logged in as {name} until {printable(str(got['expires_at']))}.\n\n"
-        f'  export PGPASSWORD="$(vestibule token)"\n  psql {shlex.quote(connection)}\n'
+        f'  export PGPASSWORD="$(vestibule token)"\n  {psql(parts)}\n'
     )
+
+
+def psql(parts: Mapping[str, str]) -> str:
+    """Write the line that starts psql with a connection string."""
+    return f"psql {shlex.quote(' '.join(f'{key}={_quoted(value)}' for key, value in parts.items()))}"
 
 
 def _quoted(value: str) -> str:
@@ -175,7 +179,8 @@ def _quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-def _seconds(life: str) -> int:
+def seconds_of(life: str) -> int:
+    """Read what was given for `--life`."""
     given = _LIFE.fullmatch(life)
     if given is None:
         raise CommandError(f"{life!r} is no time; write for example 30s, 15m or 8h", Exit.USAGE)

@@ -32,6 +32,10 @@ class Proofs(Protocol):
         """Say whose token this is."""
         ...
 
+    async def prove_certificate(self, certificate: bytes, attempted: str, client: Peer) -> Identity | Refusal:
+        """Say whose certificate this is."""
+        ...
+
 
 class Keys(Protocol):
     """Who makes data keys."""
@@ -67,11 +71,16 @@ class Desk:
         may_open: Callable[[], bool],
         cancel: Callable[[str], Awaitable[object]],
         places: Places | None = None,
+        authority: str = "",
     ) -> None:
-        """Answer from `proofs` and `keys`; `policy` is what data processes decide by, `may_open` the journal's word."""
+        """Answer from `proofs` and `keys`; `policy` is what data processes decide by, `may_open` the journal's word.
+
+        Clients are asked for certificates of `authority` (PEM), if there is one.
+        """
         self._proofs, self._keys, self._policy = proofs, keys, policy
         self._may_open, self._cancel = may_open, cancel
         self._places = Places() if places is None else places
+        self._authority = authority
         self._live: dict[UUID, Live] = {}
         self._on_closed: list[Callable[[UUID], Awaitable[None]]] = []
 
@@ -82,7 +91,7 @@ class Desk:
     def handlers(self, worker: int) -> Mapping[str, Handler]:
         """Serve one data process."""
         return {
-            "hello": lambda _: {"policy": self._policy()},
+            "hello": lambda _: {"policy": self._policy(), "authority": self._authority},
             "prove": lambda params: self._prove(worker, params),
             "session_opened": lambda params: self._opened(worker, params),
             "session_closed": self._closed,
@@ -114,7 +123,7 @@ class Desk:
     async def _answer(self, session: UUID, params: Params) -> Admission | Refusal:
         client = Peer(_text(params, "ip"), _number(params, "port"))
         attempted = _text(params, "attempted")
-        answer = await self._proofs.prove(_text(params, "token").encode(), attempted, client)
+        answer = await self._proven(params, attempted, client)
         if isinstance(answer, Refusal):
             return answer
         if not self._may_open():
@@ -128,6 +137,16 @@ class Desk:
             log.error("no_data_key", error=str(error))
             return Refusal.UNAVAILABLE
         return Admission(answer, str(key_id), key)
+
+    async def _proven(self, params: Params, attempted: str, client: Peer) -> Identity | Refusal:
+        match params.get("method"):
+            case "token":
+                return await self._proofs.prove(_text(params, "token").encode(), attempted, client)
+            case "certificate":
+                certificate = bytes.fromhex(_text(params, "certificate"))
+                return await self._proofs.prove_certificate(certificate, attempted, client)
+            case _:
+                raise ValueError("method is none that is known")
 
     def _opened(self, worker: int, params: Params) -> Json:
         live = Live(

@@ -19,7 +19,7 @@ from vestibule.identity.ports import Journal, Ticket
 from vestibule.identity.throttle import network
 from vestibule.model.errors import EvidenceUnavailable
 from vestibule.model.identity import Peer, Proof, Who
-from vestibule.model.login import Login, Token
+from vestibule.model.login import Login, Token, method_of
 from vestibule.model.names import SECOND, Instant, stamp
 from vestibule.model.record import Json, Kind, Record
 
@@ -111,12 +111,12 @@ def login_failed(failure: Failure, client: Peer, count: int = 1) -> Record:
 
 def token_issued(login: Login, token: Token, client: Peer) -> Record:
     """Say that a credential was given out."""
-    return _record("token_issued", "oidc", who=_who(login.who), proof=_pointing(token.id), client=_peer(client))
+    return _record("token_issued", "oidc", who=_who(login.who), proof=_pointing(token), client=_peer(client))
 
 
 def token_revoked(login: Login, token: Token, client: Peer | None, source: Source) -> Record:
     """Say that one credential ended."""
-    return _record("token_revoked", source, who=_who(login.who), proof=_pointing(token.id), **_maybe(client))
+    return _record("token_revoked", source, who=_who(login.who), proof=_pointing(token), **_maybe(client))
 
 
 def logged_out(login: Login, client: Peer | None) -> Record:
@@ -148,8 +148,8 @@ def _proof(proof: Proof) -> Json:
     return members
 
 
-def _pointing(token: object) -> Json:
-    return {"method": "token", "credential": str(token)}
+def _pointing(token: Token) -> Json:
+    return {"method": method_of(token), "credential": str(token.id)}
 
 
 def _peer(client: Peer) -> Json:

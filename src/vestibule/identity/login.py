@@ -19,6 +19,9 @@ from typing import Final
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import Certificate
+
 from vestibule.identity import events
 from vestibule.identity.claims import Subject
 from vestibule.identity.events import Recorder
@@ -27,7 +30,7 @@ from vestibule.identity.handover import challenge
 from vestibule.identity.oidc import RelyingParty
 from vestibule.identity.one_time import OneTime
 from vestibule.identity.ports import Journal, Logins, Revoked
-from vestibule.identity.tokens import digest, new_token
+from vestibule.identity.tokens import SecretKind, digest, new_token
 from vestibule.model.errors import VestibuleError
 from vestibule.model.identity import Identity, Peer, Who
 from vestibule.model.login import Login, NameTaken, Token, TokenKind
@@ -81,6 +84,15 @@ class Issued:
     token: Token
     login: Login
     after: str = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """A certificate with the credential that is kept of it."""
+
+    pem: str
+    token: Token
+    login: Login
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,14 +220,22 @@ class LoginService:
         self, identity: Identity, targets: frozenset[TargetName] | None, life: int | None, client: Peer
     ) -> Issued:
         """Give one more token to somebody who is signed in, never good for longer or for more than what they showed."""
-        login = await self._logins.login(identity.who.login)
-        now = self._now()
-        if login is None or login.revoked_at is not None or login.expires_at <= now:
-            raise LoginRefused(Failure.EXPIRED, "the log-in has ended")
-        ends = login.expires_at if life is None else min(login.expires_at, now + life)
-        within = _narrower(identity.targets, targets)
-        token = Token(uuid4(), identity.who.login, "gateway", now, Instant(ends), within)
-        return await self._give(login, token, client)
+        login, token = await self._more(identity, "gateway", targets, life)
+        return await self._give(login, token, "gateway", client)
+
+    async def certify(
+        self,
+        identity: Identity,
+        sign: Callable[[Login, Token], Certificate],
+        targets: frozenset[TargetName] | None,
+        life: int | None,
+        client: Peer,
+    ) -> Certified:
+        """Give a certificate that `sign` makes, under the rules of a token."""
+        login, token = await self._more(identity, "certificate", targets, life)
+        certificate = sign(login, token)
+        await self._keep(login, token, digest(certificate.public_bytes(Encoding.DER)), client)
+        return Certified(certificate.public_bytes(Encoding.PEM).decode(), token, login)
 
     async def revoke_token(self, token: UUID, owner: Identity | None, client: Peer | None) -> bool:
         """End one token; `owner` None is an administrator. False if there is none, or it is somebody else's."""
@@ -303,7 +323,7 @@ class LoginService:
             raise LoginRefused(Failure.CODE, "the code was given to another program; log in again")
         return proven
 
-    async def _sign_in(self, subject: Subject, provider: str, kind: TokenKind, client: Peer) -> Issued:
+    async def _sign_in(self, subject: Subject, provider: str, kind: SecretKind, client: Peer) -> Issued:
         now = self._now()
         life = self._party(provider).provider.login_life * SECOND
         who = Who(subject.issuer, subject.subject, subject.name, "human", uuid4())
@@ -325,22 +345,36 @@ class LoginService:
         ends = min(login.expires_at, now + BROWSER_LIFE) if kind == "browser" else login.expires_at
         token = Token(uuid4(), who.login, kind, now, Instant(ends))
         try:
-            return await self._give(login, token, client, events.login_ok(login, client))
+            return await self._give(login, token, kind, client, events.login_ok(login, client))
         except VestibuleError:
             await self._logins.revoke_login(who.login, self._now())
             raise
 
-    async def _give(self, login: Login, token: Token, client: Peer, *before: Record) -> Issued:
-        secret = new_token(token.kind)
-        await self._logins.add_token(token, digest(secret.encode()))
+    async def _more(
+        self, identity: Identity, kind: TokenKind, targets: frozenset[TargetName] | None, life: int | None
+    ) -> tuple[Login, Token]:
+        login = await self._logins.login(identity.who.login)
+        now = self._now()
+        if login is None or login.revoked_at is not None or login.expires_at <= now:
+            raise LoginRefused(Failure.EXPIRED, "the log-in has ended")
+        ends = login.expires_at if life is None else min(login.expires_at, now + life)
+        within = _narrower(identity.targets, targets)
+        return login, Token(uuid4(), identity.who.login, kind, now, Instant(ends), within)
+
+    async def _give(self, login: Login, token: Token, kind: SecretKind, client: Peer, *before: Record) -> Issued:
+        secret = new_token(kind)
+        await self._keep(login, token, digest(secret.encode()), client, *before)
+        return Issued(secret, token, login)
+
+    async def _keep(self, login: Login, token: Token, key: bytes, client: Peer, *before: Record) -> None:
+        await self._logins.add_token(token, key)
         try:
             await self._recorder.durable(*before, events.token_issued(login, token, client))
         except VestibuleError:
-            # Nobody has the secret yet: what was not recorded was never given. If the record comes late, so does this.
+            # Nobody has it yet: what was not recorded was never given. If the record comes late, so does this.
             await self._logins.revoke_token(token.id, self._now())
             self._recorder.note(events.token_revoked(login, token, client, "oidc"))
             raise
-        return Issued(secret, token, login)
 
     async def _end(
         self, login: UUID, cause: str, record: Callable[[Login, Peer | None], Record], client: Peer | None

@@ -1,23 +1,28 @@
-"""Who somebody is, by the token that they show.
+"""Who somebody is, by the token or the certificate that they show.
 
 1. Unknown, expired and revoked tokens take the same way: one look-up, every check made, then one answer chosen.
+   So do certificates: a certificate that was signed but is not kept proves nothing.
 2. Failures are limited per network, and per login name from one network: a stranger elsewhere cannot lock a person out.
 3. The token is hashed at the door. It is in no log, no record, no error.
+4. That whoever shows a certificate holds its key, TLS has verified in the data process, which nobody else can ask from.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
+from vestibule.identity.certificates import Authority, Shown, common_name
 from vestibule.identity.ports import Logins
 from vestibule.identity.throttle import Throttle, network
 from vestibule.identity.tokens import digest, malformed
 from vestibule.model.identity import Identity, Peer, Refusal, Who
 from vestibule.model.login import Found, Login, StateUnavailable, Token, TokenKind, identity_of
 from vestibule.model.names import SECOND, Instant, LoginName
+
+LookUp = Callable[[Instant], Awaitable[Identity | Refusal]]
 
 BROWSER_IDLE: Final = 30 * 60 * SECOND
 #: A browser's last use is written this often, not at every request.
@@ -54,47 +59,76 @@ class Limits:
 class Prover:
     """Answers proofs from the store of logins."""
 
-    def __init__(self, logins: Logins, now: Callable[[], Instant], limits: Limits | None = None) -> None:
-        """Look tokens up in `logins`; `now` is the wall clock."""
+    def __init__(
+        self,
+        logins: Logins,
+        now: Callable[[], Instant],
+        limits: Limits | None = None,
+        authority: Authority | None = None,
+    ) -> None:
+        """Look tokens up in `logins`; `now` is the wall clock. Without an `authority`, no certificate counts."""
         self._logins = logins
         self._now = now
         self._limits = limits or Limits()
+        self._authority = authority
 
     async def prove(self, token: bytes, attempted: str, client: Peer) -> Identity | Refusal:
         """Prove a gateway token shown for the user name `attempted`, which is not believed."""
-        return await self._limited(token, "gateway", attempted, client)
+        return await self._limited(self._by_token(token, "gateway"), attempted, client)
+
+    async def prove_certificate(self, certificate: bytes, attempted: str, client: Peer) -> Identity | Refusal:
+        """Prove a certificate (DER) whose key the client holds, shown for the user name `attempted`."""
+        return await self._limited(self._by_certificate(certificate), attempted, client)
 
     async def prove_browser(self, cookie: bytes, client: Peer, is_use: bool = True) -> Identity | Refusal:
         """Prove a browser's cookie, and keep it from idling out; what a page asks for by itself is no use."""
-        return await self._limited(cookie, "browser", "", client, is_use)
+        return await self._limited(self._by_token(cookie, "browser", is_use), "", client)
 
-    async def _limited(
-        self, token: bytes, kind: TokenKind, attempted: str, client: Peer, is_use: bool = True
-    ) -> Identity | Refusal:
+    async def _limited(self, look_up: LookUp, attempted: str, client: Peer) -> Identity | Refusal:
         now = self._now()
         if not self._limits.is_open(client, attempted, now):
             return Refusal.TOO_MANY
-        answer = await self._look_up(token, kind, now, is_use)
-        if isinstance(answer, Refusal) and answer is not Refusal.UNAVAILABLE:
+        try:
+            answer = await look_up(now)
+        except StateUnavailable:
+            return Refusal.UNAVAILABLE
+        if isinstance(answer, Refusal):
             self._limits.fail(client, attempted, now)
         return answer
 
-    async def _look_up(self, token: bytes, kind: TokenKind, now: Instant, is_use: bool) -> Identity | Refusal:
-        if (wrong := malformed(token)) is not None:
-            return wrong
-        key = digest(token)
-        try:
+    def _by_token(self, token: bytes, kind: TokenKind, is_use: bool = True) -> LookUp:
+        async def look_up(now: Instant) -> Identity | Refusal:
+            if (wrong := malformed(token)) is not None:
+                return wrong
+            key = digest(token)
             found = await self._logins.find(key)
             answer = judge(found, key, kind, now)
             if kind == "browser" and is_use and found is not None and isinstance(answer, Identity):
                 await self._touch(found.token, now)
-        except StateUnavailable:
-            return Refusal.UNAVAILABLE
-        return answer
+            return answer
+
+        return look_up
+
+    def _by_certificate(self, certificate: bytes) -> LookUp:
+        async def look_up(now: Instant) -> Identity | Refusal:
+            shown = None if self._authority is None else self._authority.read(certificate)
+            key = digest(certificate)
+            found = await self._logins.find(key)
+            return judge(found if shown is not None and _says(shown, found) else None, key, "certificate", now)
+
+        return look_up
 
     async def _touch(self, token: Token, now: Instant) -> None:
         if now - _last_use(token) >= TOUCH_EVERY:
             await self._logins.touch(token.id, now)
+
+
+def _says(shown: Shown, found: Found | None) -> bool:
+    """Tell whether a certificate names the login and the credential that are kept of it."""
+    if found is None:
+        return False
+    who = found.login.who
+    return (shown.login, shown.credential, shown.name) == (who.login, found.token.id, common_name(who.name))
 
 
 def judge(found: Found | None, key: bytes, kind: TokenKind, now: Instant) -> Identity | Refusal:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from typing import Final
+from typing import Final, Literal
 
 from vestibule.model.identity import Refusal
-from vestibule.model.login import TokenKind
 
 LENGTH: Final = 47
 #: A terminal in line mode keeps this many bytes of what is typed and says nothing.
@@ -21,11 +20,14 @@ TTY_LINE: Final = 4095
 #: Longer than any credential that a protocol carries; not even hashed.
 LONGEST: Final = 64 * 1024
 
-_PREFIX: Final[dict[TokenKind, str]] = {"gateway": "vst_", "browser": "vsb_"}
+#: The credentials that are secrets; a certificate is none.
+SecretKind = Literal["gateway", "browser"]
+
+_PREFIX: Final[dict[SecretKind, str]] = {"gateway": "vst_", "browser": "vsb_"}
 _FORM: Final = re.compile(rb"vs[tb]_[A-Za-z0-9_-]{43}")
 
 
-def new_token(kind: TokenKind) -> str:
+def new_token(kind: SecretKind) -> str:
     """Make a token; it is shown once and then only its digest is known."""
     return _PREFIX[kind] + secrets.token_urlsafe(32)
 

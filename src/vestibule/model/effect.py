@@ -63,10 +63,12 @@ class Keep:
 class Prove:
     """Ask the identity port about a proof, shown for the user name `attempted`; answered by `Proven`.
 
+    The proof is a token, or the certificate (DER) that TLS has verified the client to hold the key of.
+
     `wanted` names the target that is asked for, maybe only a database; what is full there refuses too.
     """
 
-    method: Literal["token"]
+    method: Literal["token", "certificate"]
     secret: bytes = field(repr=False)
     attempted: str
     wanted: str = ""

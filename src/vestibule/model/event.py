@@ -42,6 +42,8 @@ class Tls:
     certificate: str = ""
     #: `tls-server-end-point` of RFC 5929, empty where there is none.
     end_point: bytes = b""
+    #: The certificate itself (DER) where a client has shown one, which the handshake has verified.
+    client_certificate: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

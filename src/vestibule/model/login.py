@@ -10,8 +10,8 @@ from vestibule.model.errors import VestibuleError
 from vestibule.model.identity import Identity, Proof, Who
 from vestibule.model.names import GroupName, Instant, TargetName
 
-#: A gateway token opens every protocol and the API; a browser's cookie opens the API alone.
-TokenKind = Literal["gateway", "browser"]
+#: A gateway token opens every protocol and the API; a browser's cookie opens the API alone, a certificate databases.
+TokenKind = Literal["gateway", "browser", "certificate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,10 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A credential that points to a login, without its secret; `targets` None means every target."""
+    """A credential that points to a login, without its secret; `targets` None means every target.
+
+    A certificate is kept like a token: what is hashed is the certificate itself.
+    """
 
     id: UUID
     login: UUID
@@ -66,7 +69,12 @@ class StateUnavailable(VestibuleError):
 
 
 def identity_of(found: Found) -> Identity:
-    """Read the identity that a live token proves."""
-    login = found.login
-    proof = Proof("token", str(found.token.id), login.amr, login.acr, login.auth_time)
-    return Identity(login.who, login.groups, proof, login.expires_at, found.token.targets)
+    """Read the identity that a live token or certificate proves."""
+    login, token = found.login, found.token
+    proof = Proof(method_of(token), str(token.id), login.amr, login.acr, login.auth_time)
+    return Identity(login.who, login.groups, proof, login.expires_at, token.targets)
+
+
+def method_of(token: Token) -> str:
+    """Say, for a record, what is shown to prove by this credential."""
+    return "certificate" if token.kind == "certificate" else "token"

@@ -9,6 +9,9 @@ from vestibule.model.identity import Refusal
 TLS_REQUIRED = "vestibule: TLS required"
 TOKEN_REFUSED = 'vestibule: token not accepted; run "vestibule login"'
 TOKEN_EXPIRED = 'vestibule: token expired; run "vestibule login"'
+CERTIFICATE_REFUSED = 'vestibule: certificate not accepted; run "vestibule login", then "vestibule certificate"'
+CERTIFICATE_EXPIRED = 'vestibule: certificate expired; run "vestibule login", then "vestibule certificate"'
+CERTIFICATE_DIFFERS = "vestibule: the login in the user name is not the one the certificate proves"
 LOGIN_DIFFERS = "vestibule: the login in the user name is not the one the token proves"
 EVIDENCE_UNWRITABLE = "vestibule: evidence cannot be recorded; refused"
 TOO_MANY = "vestibule: too many sessions or wrong tokens; wait a minute"
@@ -62,6 +65,17 @@ def session_ended(why: str) -> str:
 def target_unavailable(target: str) -> str:
     """Tell that the target cannot be reached; the cause is in the record and the operator log."""
     return f"vestibule: target {target} is not available"
+
+
+def certificate_refused(refusal: Refusal) -> str:
+    """Tell why a certificate was not accepted."""
+    match refusal:
+        case Refusal.EXPIRED:
+            return CERTIFICATE_EXPIRED
+        case Refusal.UNKNOWN | Refusal.REVOKED:
+            return CERTIFICATE_REFUSED
+        case _:
+            return proof_refused(refusal, 0)
 
 
 def proof_refused(refusal: Refusal, length: int) -> str:

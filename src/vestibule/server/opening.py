@@ -16,14 +16,12 @@ from typing import Final, Protocol, assert_never, cast
 from vestibule.model.event import Tls
 from vestibule.model.identity import Peer
 from vestibule.protocols.base import Exactly, Opening, Outcome, Peek, Reply, StartTls, Step
+from vestibule.server import sockets
 from vestibule.server.tls import agreed
 from vestibule.wire import proxy
 
 #: What a peer may send ahead over TLS before the relay reads.
 AHEAD: Final = 64 * 1024
-#: What is read and thrown away after a refusal, so that the peer reads it instead of a reset.
-DRAIN_BYTES: Final = 64 * 1024
-DRAIN_SECONDS: Final = 2.0
 INJECTION: Final = "tls injection"
 
 
@@ -189,10 +187,7 @@ class Connection:
             await self.reader.lost.wait()
             return
         try:
-            async with asyncio.timeout(DRAIN_SECONDS):
-                await self._drain(data)
-        except (OSError, TimeoutError):
-            pass  # the peer is gone or does not read: nothing is left to do for it
+            await sockets.part(self._sock, data)
         finally:
             self._sock.close()
 
@@ -281,11 +276,3 @@ class Connection:
             return bool(self._sock.recv(1, socket.MSG_PEEK))
         except OSError:
             return False
-
-    async def _drain(self, data: bytes) -> None:
-        if data:
-            await self._loop.sock_sendall(self._sock, data)
-        self._sock.shutdown(socket.SHUT_WR)
-        left = DRAIN_BYTES
-        while left > 0 and (read := await self._loop.sock_recv(self._sock, left)):
-            left -= len(read)

@@ -7,6 +7,7 @@ would kill a pipeline that waits for a lock, or a reader that pauses. `is_dead` 
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 from typing import Final
@@ -20,6 +21,9 @@ KEEPALIVE_PROBES: Final = 3
 #: A peer that acknowledges nothing for so long, while something is to be acknowledged, is dead.
 SILENCE_MS: Final = 30_000
 BACKLOG: Final = 1_024
+#: What is read and thrown away behind last words, so that the peer reads them instead of a reset.
+DRAIN_BYTES: Final = 64 * 1024
+DRAIN_SECONDS: Final = 2.0
 
 #: `struct tcp_info`: state, retransmits, probes; then, as 32-bit numbers, unacked and last_ack_recv (milliseconds).
 _STATE: Final = 0
@@ -65,6 +69,21 @@ def peer_of(sock: socket.socket) -> Peer:
     if not isinstance(name, tuple):
         return Peer("", 0)
     return Peer(str(name[0]).split("%")[0].removeprefix("::ffff:"), int(name[1]))
+
+
+async def part(sock: socket.socket, words: bytes) -> None:
+    """Send the last words on a bare socket so that the peer can read them; whoever has it closes it then."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            if words:
+                await loop.sock_sendall(sock, words)
+            sock.shutdown(socket.SHUT_WR)
+            left = DRAIN_BYTES
+            while left > 0 and (read := await loop.sock_recv(sock, left)):
+                left -= len(read)
+    except (OSError, TimeoutError):
+        pass  # the peer is gone or does not read: nothing is left to do for it
 
 
 def tcp_info(sock: socket.socket) -> bytes:

@@ -1,7 +1,10 @@
 """TLS on both doors: contexts, handshakes, and what a handshake agreed on.
 
 1. TLS 1.2 or newer. Compression and renegotiation are off.
-2. Towards a target: `verify-full` checks chain and host (also an IP address), `verify-ca` the chain, `require` neither.
+2. Who comes in is asked for a certificate of the gateway's own authority, and may have none. One of another authority,
+   or for another use than a client's, ends the handshake with an alert that says so. One that has ended does not: who
+   shows it is told so in the protocol's words, by whoever keeps what has become of it.
+3. Towards a target: `verify-full` checks chain and host (also an IP address), `verify-ca` the chain, `require` neither.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import socket
 import ssl
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from cryptography import x509
@@ -21,12 +24,15 @@ from cryptography import x509
 from vestibule.model.errors import ConfigurationError
 from vestibule.model.event import Tls
 from vestibule.model.target import TargetTls
+from vestibule.server import sockets
 from vestibule.server.certificate import Certificate, Watch, read
 
 HANDSHAKE_TIMEOUT: Final = 10.0
 #: How long a close waits for the other side's close_notify.
 SHUTDOWN_TIMEOUT: Final = 5.0
 _REMEMBERED: Final = 256
+#: X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h, for which `ssl` has no name.
+_NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)
 #: The contexts that targets were last verified with.
 _LAST: Final[dict[tuple[TargetTls, str], ssl.SSLContext]] = {}
 
@@ -38,9 +44,13 @@ class ServerTls:
 
     is_client = False
 
-    def __init__(self, certificate: Path, key: Path) -> None:
-        """Read certificate chain and key, so that a broken file is found at the start."""
+    def __init__(self, certificate: Path, key: Path, authority: str = "") -> None:
+        """Read certificate chain and key, so that a broken file is found at the start.
+
+        Clients are asked for a certificate that `authority` (PEM) has signed; if it is empty, for none.
+        """
         self._certificate = read(certificate, key)
+        self._authority = authority
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._watch = Watch(certificate, key, self._certificate, self._renew)
 
@@ -60,21 +70,58 @@ class ServerTls:
 
     async def handshake(self, sock: socket.socket, protocol: asyncio.Protocol, alpn: str) -> asyncio.Transport:
         """Let TLS take over the accepted socket with whatever is unread."""
-        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: protocol,
-            sock,
-            ssl=self.context(alpn),
-            ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
-            ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
-        )
+        # The event loop closes its own when a handshake fails, and an alert is still to be sent.
+        with sock.dup() as spare:
+            try:
+                transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: protocol,
+                    sock,
+                    ssl=self.context(alpn),
+                    ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+                    ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
+                )
+            except ssl.SSLCertVerificationError as error:
+                await sockets.part(spare, getattr(error, "alert", b""))
+                raise
         return transport
 
     def _make(self, alpn: str) -> ssl.SSLContext:
-        context = _modern(ssl.PROTOCOL_TLS_SERVER)
+        context = _modern(_Alerting(ssl.PROTOCOL_TLS_SERVER))
         self._certificate.load_into(context)
+        if self._authority:
+            context.load_verify_locations(cadata=self._authority)
+            context.verify_flags |= _NO_CHECK_TIME
+            context.verify_mode = ssl.CERT_OPTIONAL
         if alpn:
             context.set_alpn_protocols([alpn])
         return context
+
+
+class _Handshake(ssl.SSLObject):
+    """Keeps the alert that is the answer to a certificate, which no event loop sends."""
+
+    outgoing: ssl.MemoryBIO
+
+    def do_handshake(self) -> None:
+        """Go on with the handshake."""
+        try:
+            super().do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            error.alert = self.outgoing.read()  # type: ignore[attr-defined] # for whoever has the socket
+            raise
+
+
+class _Alerting(ssl.SSLContext):
+    """Makes such handshakes."""
+
+    sslobject_class = _Handshake
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *more: Any, **named: Any) -> ssl.SSLObject:  # noqa: ANN401 - the library's own
+        """Make one."""
+        made = super().wrap_bio(incoming, outgoing, *more, **named)
+        if isinstance(made, _Handshake):
+            made.outgoing = outgoing
+        return made
 
 
 class TargetSide:
@@ -123,7 +170,7 @@ def _state(path: str | None) -> tuple[int, ...]:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _target_context(tls: TargetTls, alpn: str, _changed: tuple[int, ...]) -> ssl.SSLContext:
-    context = _modern(ssl.PROTOCOL_TLS_CLIENT)
+    context = _modern(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     context.check_hostname = tls.mode == "verify-full"
     context.verify_mode = ssl.CERT_NONE if tls.mode == "require" else ssl.CERT_REQUIRED
     if tls.ca is not None:
@@ -135,8 +182,7 @@ def _target_context(tls: TargetTls, alpn: str, _changed: tuple[int, ...]) -> ssl
     return context
 
 
-def _modern(protocol: int) -> ssl.SSLContext:
-    context = ssl.SSLContext(protocol)
+def _modern(context: ssl.SSLContext) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     return context
@@ -148,7 +194,8 @@ def agreed(transport: asyncio.BaseTransport) -> tuple[Tls, str]:
     cipher = session.cipher()
     certificate = session.getpeercert(binary_form=True)
     fingerprint, end_point = ("", b"") if certificate is None else _bound(certificate)
-    tls = Tls(session.version() or "", cipher[0] if cipher else "", fingerprint, end_point)
+    shown = certificate if certificate is not None and session.server_side else b""
+    tls = Tls(session.version() or "", cipher[0] if cipher else "", fingerprint, end_point, shown)
     return tls, session.selected_alpn_protocol() or ""
 
 

@@ -223,14 +223,13 @@ class Worker:
         self._meter.start(self._journal, self._sizes)
         self._bus.on("metrics", self._meter.answer)
         await connect(bus, self._bus)
-        await self._hello()
+        authority = await self._hello()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._signalled, number)
-        self._tls = tls = ServerTls(self._settings.certificate, self._settings.key)
+        self._tls = tls = ServerTls(self._settings.certificate, self._settings.key, authority)
         for sock in listening:
-            listener = Listener(sock, self._wiring.accept, tls, self, self._clock, self._settings.listener)
-            listener.start()
-            self._listeners.append(listener)
+            self._listeners += [Listener(sock, self._wiring.accept, tls, self, self._clock, self._settings.listener)]
+            self._listeners[-1].start()
         self._bus.notify("ready", {"worker": self._settings.worker})
 
     async def _record_start(self) -> None:
@@ -241,15 +240,16 @@ class Worker:
         if not (await durable if commit.durable is None else commit.durable):
             raise WorkerFailed("the start could not be recorded; look at the journal's folder and its volume")
 
-    async def _hello(self) -> None:
+    async def _hello(self) -> str:
+        """Get the policy; give the authority of people's certificates, empty without one."""
         try:
             answer = await self._bus.call("hello", {"worker": self._settings.worker, "pid": os.getpid()})
         except BusError as error:
             raise WorkerFailed(f"the control process gave no policy: {error}") from error
-        policy = answer.get("policy") if isinstance(answer, Mapping) else None
-        if not isinstance(policy, Mapping):
+        if not isinstance(answer, Mapping) or not isinstance(policy := answer.get("policy"), Mapping):
             raise WorkerFailed("the control process gave no policy")
         self._apply_policy(policy)
+        return str(answer.get("authority", ""))
 
     def _apply_policy(self, policy: Params) -> None:
         self._wiring.apply_policy(policy)
@@ -449,11 +449,12 @@ class Worker:
 
     async def _asked(self, proof: Prove, conversation: Conversation) -> Admission | Refusal:
         try:
-            token = proof.secret.decode()
+            shown = proof.secret.decode() if proof.method == "token" else proof.secret.hex()
         except UnicodeDecodeError:
             return Refusal.UNKNOWN
         params: Params = {
-            "token": token,
+            "method": proof.method,
+            proof.method: shown,
             "attempted": proof.attempted,
             "wanted": proof.wanted,
             "ip": conversation.client.ip,

@@ -71,6 +71,12 @@ async def test_a_cookie_makes_tokens_for_its_own_site(house: House) -> None:
 async def test_the_openapi_document_describes_the_routes_and_their_problems(house: House) -> None:
     paths = house.app.openapi()["paths"]
 
-    assert set(paths) == {"/api/v1/me", "/api/v1/tokens", "/api/v1/tokens/{token}", "/api/v1/logout"}
+    assert set(paths) == {
+        "/api/v1/me",
+        "/api/v1/tokens",
+        "/api/v1/tokens/{token}",
+        "/api/v1/certificates",
+        "/api/v1/logout",
+    }
     assert "application/problem+json" in paths["/api/v1/me"]["get"]["responses"]["401"]["content"]
     assert paths["/api/v1/me"]["get"]["security"] == [{"HTTPBearer": []}]

@@ -1,7 +1,4 @@
-"""PostgreSQL's JDBC driver through the gateway, to PostgreSQL 15 and 18, beside the same driver at the server itself.
-
-Client certificates (PKCS12) are not tested: the gateway takes none yet.
-"""
+"""PostgreSQL's JDBC driver through the gateway, to PostgreSQL 15 and 18, beside the driver at the server itself."""
 
 from __future__ import annotations
 

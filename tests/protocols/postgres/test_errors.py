@@ -32,7 +32,7 @@ TABLE = [
     (errors.proof_refused(Refusal.EXPIRED, 40), "FATAL", "28P01"),
     (errors.proof_refused(Refusal.TRUNCATED, 4095), "FATAL", "28P01"),
     (errors.proof_refused(Refusal.UNAVAILABLE, 40), "FATAL", "58030"),
-    (errors.login_differs(), "FATAL", "28000"),
+    (errors.login_differs("token"), "FATAL", "28000"),
     (errors.target_refused(["pay", "core"]), "FATAL", "28000"),
     (errors.refusal_of(refused(), "s"), "ERROR", "42501"),
     (errors.refusal(Unsupported("42601", "syntax error")), "ERROR", "42601"),

@@ -8,7 +8,18 @@ import pytest
 
 from tests.support import pg_play
 from tests.support.gates import admission
-from tests.support.pg_play import REACHED, SETTINGS, TOKEN, Greeter, before_login, log_in, startup, written
+from tests.support.pg_play import (
+    REACHED,
+    SETTINGS,
+    TOKEN,
+    Greeter,
+    before_login,
+    denied,
+    last_error,
+    log_in,
+    startup,
+    written,
+)
 from tests.support.playbook import Did, Playbook, ToClient, ToTarget, recorded
 from vestibule.model.effect import Close, Dial, Opened, Prove
 from vestibule.model.event import DialFailed, Received, Side
@@ -19,20 +30,6 @@ from vestibule.protocols.postgres.codec import PROTOCOL_3_0
 
 PASSWORD = pg.PasswordMessage(TOKEN + b"\0")
 ASKED = ToClient(pg.AuthenticationCleartextPassword())
-
-
-def last_error(play: Playbook) -> tuple[str, str, str]:
-    """Severity, code and text of the last thing that the client was told."""
-    told = [message for message in play.to(Side.CLIENT) if isinstance(message, pg.ErrorResponse)]
-    return told[-1].text("V"), told[-1].text("C"), told[-1].text("M")
-
-
-def denied(play: Playbook) -> dict[str, object]:
-    """The one record of a log-in that was refused."""
-    (record,) = play.attempted
-    assert record.kind == "AccessDecided"
-    assert record.members["decision"] == "deny"
-    return dict(record.members)
 
 
 def test_a_session_opens_behind_its_records():

@@ -256,8 +256,8 @@ def sync_times(where: Path) -> tuple[float, float]:
 
 def _descriptors(settings: Settings) -> Iterator[Finding]:
     limits = settings.limits
-    # Two sockets a session, one for each that waits, and what the process itself holds open.
-    needed = 2 * limits.sessions + limits.pending + 200
+    # Two sockets a session, one for each that waits and another while it shakes hands, and what the process holds open.
+    needed = 2 * (limits.sessions + limits.pending) + 200
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if allowed < needed:
         yield warn(

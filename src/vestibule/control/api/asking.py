@@ -18,6 +18,7 @@ from fastapi import Depends, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from vestibule.control.api.guarded import Problem
+from vestibule.identity.certificates import Authority
 from vestibule.identity.login import LoginService
 from vestibule.identity.proving import Prover
 from vestibule.model import wording
@@ -32,7 +33,8 @@ _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 class SignIn:
     """What the routes stand on.
 
-    `may_use` names the targets that an identity may use; `ports` are those of the data plane, by protocol.
+    `may_use` names the targets that an identity may use; `ports` are those of the data plane, by protocol;
+    without an `authority` nobody gets a certificate.
     """
 
     service: LoginService
@@ -40,6 +42,7 @@ class SignIn:
     public_url: str
     may_use: Callable[[Identity], Collection[str]]
     ports: Mapping[str, int] = field(default_factory=dict)
+    authority: Authority | None = None
 
 
 _BEARER: Final = HTTPBearer(auto_error=False, description="A token of `vestibule login`.")

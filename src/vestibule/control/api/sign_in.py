@@ -4,7 +4,7 @@
    (`next`); nowhere else.
 2. An answer of the provider counts only in the browser that asked; a parameter that comes twice does not count at all.
 
-Set `app.state.sign_in` and include `router`, which brings the routes of `tokens` along.
+Set `app.state.sign_in` and include `router`, which brings the routes of `tokens` and `certificates` along.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from pydantic import BaseModel
 
 from vestibule.control import pages
-from vestibule.control.api import tokens
+from vestibule.control.api import certificates, tokens
 from vestibule.control.api.asking import (
     SESSION_COOKIE,
     Me,
@@ -56,6 +56,7 @@ _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 router = APIRouter(route_class=GuardedRoute)
 router.include_router(tokens.router)
+router.include_router(certificates.router)
 
 
 @router.get("/login", include_in_schema=False)

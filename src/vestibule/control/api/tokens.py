@@ -1,4 +1,4 @@
-"""Who one is, one's own tokens, and the end of one's log-in."""
+"""Who one is, one's own tokens and certificates, and the end of one's log-in."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def me(identity: Me) -> Person:
 async def make_token(request: Request, wanted: TokenRequest, identity: Me) -> NewToken:
     """Make one more token for whoever asks: a database password, shown this once."""
     sign_in = sign_in_of(request)
-    targets = _targets(sign_in, identity, wanted)
+    targets = granted(sign_in, identity, wanted)
     life = None if wanted.life is None else wanted.life * SECOND
     issued = await sign_in.service.issue(identity, targets, life, peer_of(request))
     token = issued.token
@@ -82,7 +82,7 @@ async def make_token(request: Request, wanted: TokenRequest, identity: Me) -> Ne
 
 @router.delete("/tokens/{token}", status_code=204, responses=problems(401, 403, 404, 422, 429, 503))
 async def revoke_token(request: Request, token: UUID, identity: Me) -> None:
-    """End one of one's own tokens, and the sessions that it opened."""
+    """End one of one's own tokens or certificates, and the sessions that it opened."""
     if not await sign_in_of(request).service.revoke_token(token, identity, peer_of(request)):
         raise Problem(HTTPStatus.NOT_FOUND, "you have no token of this id")
 
@@ -94,7 +94,8 @@ async def logout(request: Request, response: Response, identity: Me) -> None:
     set_cookie(response, SESSION_COOKIE, "", 0)
 
 
-def _targets(sign_in: SignIn, identity: Identity, wanted: TokenRequest) -> frozenset[TargetName] | None:
+def granted(sign_in: SignIn, identity: Identity, wanted: TokenRequest) -> frozenset[TargetName] | None:
+    """Read the targets that are wanted; raise a `Problem` for one that whoever asks may not use."""
     if wanted.targets is None:
         return None
     usable = sign_in.may_use(identity)

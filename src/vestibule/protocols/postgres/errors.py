@@ -64,9 +64,14 @@ def proof_refused(answer: Refusal, length: int) -> ErrorResponse:
     return ended(_PROOF_CODES.get(answer, "28P01"), wording.proof_refused(answer, length))
 
 
-def login_differs() -> ErrorResponse:
+def certificate_refused(answer: Refusal) -> ErrorResponse:
+    """Tell why a certificate was not accepted."""
+    return ended(_PROOF_CODES.get(answer, "28000"), wording.certificate_refused(answer))
+
+
+def login_differs(method: str) -> ErrorResponse:
     """Tell that the user name claims another identity than was proven."""
-    return ended("28000", wording.LOGIN_DIFFERS)
+    return ended("28000", wording.CERTIFICATE_DIFFERS if method == "certificate" else wording.LOGIN_DIFFERS)
 
 
 def target_refused(names: Iterable[str]) -> ErrorResponse:

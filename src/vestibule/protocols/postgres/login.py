@@ -2,7 +2,9 @@
 
 1. Nothing is dialled, and no failed log-in counted, before a proof has arrived.
 2. The decision on access is durable before the target is dialled, the opening before the client is let in.
-3. A client that is refused is told what to do; what a target did wrong is for the record and the operator.
+3. Who has shown a certificate in the handshake is asked for nothing more. If it is refused, so is the client: no
+   password is asked for behind it.
+4. A client that is refused is told what to do; what a target did wrong is for the record and the operator.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Final
+from typing import Final, Literal
 
 from vestibule.gate.gate import Gate
 from vestibule.gate.permit import OPENED, session_permit
@@ -101,6 +103,7 @@ class Login:
         self.now = Instant(0)
         self._effects: list[Effect] = []
         self._startup: Startup | None = None
+        self._method: Literal["token", "certificate"] = "token"
         self._token_length = 0
         self._reached: _Reached | None = None
 
@@ -127,9 +130,15 @@ class Login:
         if not isinstance(message, pg.StartupMessage):
             raise ClientProtocolError("a startup packet was expected")
         self._startup = startup = read_startup(message)
+        hello = b"" if startup.negotiation is None else encode(startup.negotiation)
+        tls = self._conversation.tls
+        if tls is not None and tls.client_certificate:
+            if hello:
+                self._tell_client(hello)
+            self._prove("certificate", tls.client_certificate)
+            return
         self.stage = Stage.PASSWORD
         self._effects.append(Wake(Instant(self.now + PASSWORD_TIME)))
-        hello = b"" if startup.negotiation is None else encode(startup.negotiation)
         self._tell_client(hello + encode(pg.AuthenticationCleartextPassword()))
 
     def _read_password(self) -> None:
@@ -148,10 +157,13 @@ class Login:
             raise ClientProtocolError("a password was expected")
         token = password(message)
         self._token_length = len(token)
-        self.stage = Stage.PROOF
+        self._prove("token", token)
+
+    def _prove(self, method: Literal["token", "certificate"], shown: bytes) -> None:
+        self._method, self.stage = method, Stage.PROOF
         given = self._given
         wanted = given.user.target if "+" in given.name else given.database
-        self._effects.append(Prove("token", token, given.name, wanted))
+        self._effects.append(Prove(method, shown, given.name, wanted))
 
     @property
     def _given(self) -> Startup:
@@ -164,11 +176,14 @@ class Login:
     def proven(self, answer: Admission | Refusal) -> None:
         """Take the identity port's answer."""
         if isinstance(answer, Refusal):
-            self._refuse(errors.proof_refused(answer, self._token_length), CAUSES.get(answer, f"token {answer.value}"))
+            by_token = self._method == "token"
+            told = errors.proof_refused(answer, self._token_length) if by_token else errors.certificate_refused(answer)
+            self._refuse(told, CAUSES.get(answer, f"{self._method} {answer.value}"))
             return
         identity = answer.identity
         if not self._names(identity):
-            self._refuse(errors.login_differs(), f"the token is {identity.who.name}'s", identity)
+            cause = f"the {self._method} is {identity.who.name}'s"
+            self._refuse(errors.login_differs(self._method), cause, identity)
             return
         target = self._choose(identity)
         if target is None:
