@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tests.support.doors import End, eventually, tcp_pair
 from vestibule.model.event import Side
+from vestibule.model.record import Kind, Record
 from vestibule.server import door as door_module
 from vestibule.server.commits import Commit
 from vestibule.server.door import HIGH, LOW, Door, joined
@@ -64,7 +65,7 @@ class FakeTransport:
 
 
 def commit(durable: bool | None = None) -> Commit:
-    made = Commit(("name",), 0.0, lambda _: None)
+    made = Commit([Record(Kind.STATEMENT_DECIDED, {}, name="name")], 0.0, lambda _: None)
     made.durable = durable
     return made
 
