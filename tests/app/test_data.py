@@ -137,12 +137,12 @@ def test_records_are_stamped_by_the_machines_own_clock() -> None:
 
 def test_a_target_is_spoken_to_as_it_is_configured() -> None:
     target = POLICY.targets[TargetName("core-banking")]
-    first = next(reach(target))
-    assert isinstance(first, Reply)
+    assert isinstance(next(reach(target, b"")), Reply)
+    assert isinstance(next(reach(_with_tls(target, "verify-full", direct=True), b"")), StartTls)
+    assert next(reach(_with_tls(target, "disable"), b"hello")) == Reply(b"hello")
     with pytest.raises(StopIteration) as said:
-        next(reach(_with_tls(target, "disable")))
+        next(reach(_with_tls(target, "disable"), b""))
     assert said.value.value == Speak()
-    assert isinstance(next(reach(_with_tls(target, "verify-full", direct=True))), StartTls)
 
 
 def _with_tls(target: Target, mode: str, direct: bool = False) -> Target:

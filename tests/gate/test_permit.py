@@ -13,6 +13,7 @@ def test_each_permit_names_its_record() -> None:
     assert access_permit(SESSION).record == "access"
     assert session_permit(SESSION).record == "opened"
     assert refusal_permit(SESSION).record == "opened"
+    assert refusal_permit(SESSION, statement_name(7)).record == statement_name(7)
     assert statement_permit(SESSION, 7).record == statement_name(7) == "decided/7"
 
 

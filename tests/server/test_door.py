@@ -143,6 +143,39 @@ def test_a_failed_commit_that_nothing_waits_for_drops_nothing(pushed: tuple[Door
     assert transport.text == b"ab"
 
 
+@pytest.mark.parametrize("is_known", [False, True])
+def test_what_leaves_instead_takes_the_place_of_what_waited_for_a_failed_commit(
+    pushed: tuple[Door, FakeTransport], is_known: bool
+) -> None:
+    door, transport = pushed
+    first, second = commit(), commit(False if is_known else None)
+    door.push(b"a", first)
+    door.push(b"granted", second, b"refused")
+    door.push(b"c", None)
+    second.durable = False
+    door.drop(second)
+    leave(door)
+    assert transport.text == b""
+    first.durable = True
+    leave(door)
+    assert transport.text == b"arefusedc"
+    assert not door.is_full()
+    door.push(b"d", None)
+    leave(door)
+    assert transport.text == b"arefusedcd"
+
+
+def test_what_leaves_instead_is_not_used_while_its_commit_may_succeed(pushed: tuple[Door, FakeTransport]) -> None:
+    door, transport = pushed
+    waiting = commit()
+    door.push(b"granted", waiting, b"refused")
+    leave(door)
+    assert transport.text == b""
+    waiting.durable = True
+    leave(door)
+    assert transport.text == b"granted"
+
+
 MOVES = st.lists(
     st.one_of(
         st.tuples(st.just("push"), st.integers(-1, 5)),

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Literal, Protocol
 from uuid import UUID
 
+from tests.support.outboxes import Batch, Outbox
 from tests.support.people import Approvals
 from vestibule.model.effect import (
     Analyse,
@@ -130,53 +131,6 @@ class recorded:  # noqa: N801 - reads as a word of a transcript
 
 
 Expected = Seen | recorded
-
-
-@dataclass(eq=False)
-class Batch:
-    """The records of one `handle`; `durable` is None until that is decided."""
-
-    names: tuple[str, ...]
-    durable: bool | None = None
-
-
-class Outbox:
-    """What may not leave yet for one side."""
-
-    def __init__(self, leave: Callable[[bytes], None]) -> None:
-        self._leave = leave
-        self._queue: deque[tuple[bytes, Batch | None]] = deque()
-        self._is_broken = False
-
-    def push(self, data: bytes, batch: Batch | None) -> None:
-        """Let bytes leave behind everything before them, once their batch is durable."""
-        if batch is not None and batch.durable is False:
-            self._is_broken = True
-        if not self._is_broken:
-            self._queue.append((data, batch))
-            self.release()
-
-    def release(self) -> None:
-        """Let leave what may."""
-        while self._queue and (self._queue[0][1] is None or self._queue[0][1].durable):
-            self._leave(self._queue.popleft()[0])
-
-    def drop(self, batch: Batch) -> None:
-        """Drop what waits for a failed batch, and everything behind it."""
-        place = next((at for at, (_, waits_for) in enumerate(self._queue) if waits_for is batch), None)
-        if place is not None:
-            self._is_broken = True
-            while len(self._queue) > place:
-                self._queue.pop()
-
-    def mend(self) -> None:
-        """Take entries again: the relay is about to know."""
-        self._is_broken = False
-
-    @property
-    def is_empty(self) -> bool:
-        """Tell whether nothing waits."""
-        return not self._queue
 
 
 class Playbook:
@@ -391,7 +345,7 @@ class Playbook:
         permit = effect.permit
         assert permit is None or permit.session == self.session, "a permit of another session"
         batch = self._batch(effect.record) if effect.record else None
-        self._outboxes[effect.side].push(effect.data, batch)
+        self._outboxes[effect.side].push(effect.data, batch, effect.instead)
 
     def _batch(self, name: str) -> Batch:
         assert name in self._batches, f"bytes that wait for {name!r}, which nobody has recorded"

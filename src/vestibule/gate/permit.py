@@ -1,9 +1,9 @@
 """The only maker of permits.
 
 1. A permit names the record that must be durable before the bytes leave.
-2. Statements travel under their own decision, or under the use of an approval; what keeps the conversation in step
-   (Sync, Close, the poison of a refusal) under the session's opening; the log-in at the target under the decision on
-   access.
+2. Statements travel under their own decision, or under the use of an approval, and so does the poison of one that was
+   refused; what keeps the conversation in step (Sync, Close) under the session's opening; the log-in at the target
+   under the decision on access.
 """
 
 from __future__ import annotations
@@ -37,9 +37,13 @@ def session_permit(session: UUID) -> Permit:
     return Permit(session, OPENED, "session")
 
 
-def refusal_permit(session: UUID) -> Permit:
-    """Let the poison travel that stands in the place of a refused message; it carries no text of the client's."""
-    return Permit(session, OPENED, "refusal")
+def refusal_permit(session: UUID, decided: str = OPENED) -> Permit:
+    """Let the poison travel that stands in the place of a refused message; it carries no text of the client's.
+
+    It leaves once the decision named `decided` is durable: its answer tells the client of it. A message that is no
+    statement has none.
+    """
+    return Permit(session, decided, "refusal")
 
 
 def statement_permit(session: UUID, number: int) -> Permit:

@@ -18,14 +18,16 @@ from vestibule.model.target import Target
 class Send:
     """Bytes for `side`, behind earlier ones of that side.
 
-    To the target they carry a `permit` and leave once its record is durable; to the client they
-    leave once the record named `after` is durable, at once if there is none.
+    To the target they carry a `permit` and leave once its record is durable; to the client they leave once the record
+    named `after` is durable, at once if there is none. If that record cannot be made, `instead` leaves in their place;
+    without it they are dropped, and so is all behind them until the relay knows.
     """
 
     side: Side
     data: bytes
     permit: Permit | None = None
     after: str = ""
+    instead: bytes = b""
 
     def __post_init__(self) -> None:
         """Refuse bytes for a target without a permit."""

@@ -2,7 +2,7 @@
 
 1. An entry leaves once its commit is durable and everything before it has left. Nothing overtakes.
 2. When a commit fails, the entries that waited for it and all behind them are dropped, and so is whatever else is
-   pushed until the relay has been told (`mend`).
+   pushed until the relay has been told (`mend`). An entry that says what leaves instead is replaced by that, alone.
 3. A door is full from `HIGH` bytes held (outbox and transport together) until they are down to `LOW`.
 """
 
@@ -58,7 +58,7 @@ class Door(asyncio.BufferedProtocol):
         self._owner = owner
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
-        self._queue: list[tuple[bytes, Commit | None]] = []
+        self._queue: list[tuple[bytes, Commit | None, bytes]] = []
         self._queued = 0
         self._ready: list[bytes] = []
         self._broken = False
@@ -92,24 +92,25 @@ class Door(asyncio.BufferedProtocol):
 
     # --- the outbox --------------------------------------------------------------------------------------------------
 
-    def push(self, data: bytes, commit: Commit | None) -> None:
-        """Let `data` leave once `commit` is durable, behind everything pushed before."""
+    def push(self, data: bytes, commit: Commit | None, instead: bytes = b"") -> None:
+        """Let `data` leave once `commit` is durable, behind everything pushed before; if that fails, `instead`."""
         if self.gone or self._broken:
             return
-        if commit is not None and commit.durable is not True:
-            if commit.durable is False:
+        if commit is not None and commit.durable is False:
+            if not instead:
                 self._broken = True
                 return
-        elif not self._queue:
+            data, commit = instead, None
+        if not self._queue and (commit is None or commit.durable):
             self._ready.append(data)
             return
-        self._queue.append((data, commit))
+        self._queue.append((data, commit, instead))
         self._queued += len(data)
 
     def release(self) -> None:
         """Move what may leave now from the outbox to the next write."""
         count = 0
-        for data, commit in self._queue:
+        for data, commit, _ in self._queue:
             if commit is not None and commit.durable is not True:
                 break
             count += 1
@@ -118,13 +119,18 @@ class Door(asyncio.BufferedProtocol):
         del self._queue[:count]
 
     def drop(self, commit: Commit) -> None:
-        """Drop what waits for a failed commit, and everything behind it."""
-        for place, (_, waits_for) in enumerate(self._queue):
-            if waits_for is commit:
+        """Drop what waits for a failed commit, and everything behind it, or put in its place what leaves instead."""
+        for place, (data, waits_for, instead) in enumerate(self._queue):
+            if waits_for is not commit:
+                continue
+            if not instead:
                 self._broken = True
                 while len(self._queue) > place:
                     self._queued -= len(self._queue.pop()[0])
-                return
+                break
+            self._queue[place] = (instead, None, b"")
+            self._queued += len(instead) - len(data)
+        self.release()
 
     def mend(self) -> None:
         """Take entries again: the relay knows what was dropped."""

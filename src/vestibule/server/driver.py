@@ -325,7 +325,7 @@ class Driver:
         door = self._door(effect.side)
         if not door.is_connected:
             raise AssertionError(f"nothing is connected on the side of the {effect.side.value}")
-        door.push(effect.data, self._ledger.batch(name) if name else None)
+        door.push(effect.data, self._ledger.batch(name) if name else None, effect.instead)
 
     def _door(self, side: Side) -> Door:
         return self._client if side is Side.CLIENT else self._target

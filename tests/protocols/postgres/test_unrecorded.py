@@ -146,3 +146,78 @@ def test_a_refused_query_among_what_was_skipped_and_dropped_is_answered_as_the_s
     assert play.to(Side.CLIENT) == [pg.ReadyForQuery("E")]
     play.client(pg.Query(b"ROLLBACK"))
     assert play.to(Side.CLIENT) == [pg.CommandComplete("ROLLBACK"), pg.ReadyForQuery("I")]
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+EXTENDED = [pg.Parse("", DENIED), pg.Bind("", ""), pg.Execute(""), pg.Sync()]
+UNREAD = [pg.Query(b"SELEC")]
+
+
+def with_a_server() -> Playbook:
+    server = ModelServer()
+    play = session(target=lambda message: b"".join(map(encode, server.receive(message))))
+    play.take()
+    return play
+
+
+def codes(seen: list[Any]) -> list[str]:
+    return [message.text("C") for message in seen if isinstance(message, pg.ErrorResponse)]
+
+
+@pytest.mark.parametrize("before", [[], [pg.Query(b"BEGIN")]])
+@pytest.mark.parametrize("said", [[pg.Query(DENIED)], EXTENDED, UNREAD])
+def test_a_refusal_waits_until_it_is_recorded(said, before):
+    play = with_a_server()
+    play.client(*before)
+    play.take()
+    play.journal = "stalled"
+
+    play.client(*said)
+    assert play.to(Side.CLIENT) == []
+    assert not play.bytes[Side.TARGET].endswith(encode(pg.Sync()))
+    play.journal = "prompt"
+    while play.open_batches:
+        play.commit(True)
+
+    seen = play.to(Side.CLIENT)
+    assert codes(seen) == ["42601" if said is UNREAD else "42501"]
+    assert seen[-1] == pg.ReadyForQuery("E" if before else "I")
+
+
+@pytest.mark.parametrize("before", [[], [pg.Query(b"BEGIN")]])
+@pytest.mark.parametrize("said", [[pg.Query(DENIED)], EXTENDED, UNREAD])
+@pytest.mark.parametrize("journal", ["stalled", "failing"])
+def test_a_refusal_that_cannot_be_recorded_says_that_instead(said, before, journal):
+    play = with_a_server()
+    play.client(*before)
+    play.take()
+    play.journal = journal
+
+    play.client(*said)
+    play.journal = "prompt"
+    while play.open_batches:
+        play.commit(False)
+
+    seen = play.to(Side.CLIENT)
+    assert codes(seen) == ["58030"]
+    assert seen[-1] == pg.ReadyForQuery("E" if before else "I")
+    assert not play.waits
+    play.client(pg.Query(b"ROLLBACK") if before else AGAIN)
+    assert play.to(Side.CLIENT)[-1] == pg.ReadyForQuery("I")
+
+
+def test_of_two_refusals_in_a_row_only_the_one_that_was_not_recorded_changes():
+    play = with_a_server()
+    play.journal = "stalled"
+    play.client(pg.Query(DENIED))
+    play.client(pg.Query(DENIED))
+    play.client(AGAIN)
+    play.journal = "prompt"
+    play.commit(False)
+    while play.open_batches:
+        play.commit(True)
+
+    seen = play.to(Side.CLIENT)
+    assert codes(seen) == ["58030", "42501"]
+    assert [type(message) for message in seen[-3:]] == [pg.DataRow, pg.CommandComplete, pg.ReadyForQuery]

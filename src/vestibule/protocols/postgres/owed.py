@@ -246,6 +246,14 @@ class Owed:
         is_end = not self.plans or (self.answer is Answer.QUERY and self.is_behind)
         return is_end or any(plan is not None and plan.is_reduced for plan in self.plans)
 
+    def stands_on(self, names: frozenset[str]) -> bool:
+        """Whether what it answers was sent under one of these records."""
+        running = self.running
+        if running is None or not (running.forwarded or self.answer is Answer.POISON):
+            return False
+        permit = running.decided.permit
+        return running.decided.record.name in names or (permit is not None and permit.record in names)
+
     def withdraw(self) -> None:
         """The target will not answer: undo what the message would have changed."""
         if self.change is not None:

@@ -47,6 +47,7 @@ PORTAL_BYTES: Final = 64 << 20
 _WEIGHT: Final = attrgetter("weight")
 _CURSOR_WEIGHT: Final = attrgetter("prepared.weight")
 
+_READY: Final = encode(pg.ReadyForQuery("I"))
 EVIDENCE: Final = Unsupported("58030", wording.EVIDENCE_UNWRITABLE, "Try again; the operator has been alarmed.")
 
 
@@ -56,7 +57,7 @@ class Session:
     # Beyond thirty members an object without slots has a dictionary of its own.
     # fmt: off
     __slots__ = (
-        "_cancel", "_completed", "_dropped", "_poison", "_processes", "_refusal_permit", "_session_permit",
+        "_cancel", "_completed", "_dropped", "_poison", "_processes", "_session_permit",
         "_skipped", "_unsaid", "client", "copying", "cursors", "due_at", "effects", "gate", "holding", "is_leaving",
         "is_mid_message", "is_over", "is_unsynced", "known", "last_asked_at", "may_copy", "now", "owed", "portals",
         "prepared", "reader", "segment", "settling", "state", "status", "surveyed", "target",
@@ -116,7 +117,6 @@ class Session:
         self._processes = processes
         self._poison = encode(pg.Execute(poison, 0))
         self._session_permit = session_permit(gate.session)
-        self._refusal_permit = refusal_permit(gate.session)
 
     # --- effects -----------------------------------------------------------------------------------------------------
 
@@ -129,10 +129,10 @@ class Session:
         payload = "" if self.known.is_masked else message.payload
         self.tell_client(encode(pg.NotificationResponse(process, message.channel, payload)))
 
-    def tell_client(self, data: bytes) -> None:
-        """Send the client bytes, behind all earlier ones."""
+    def tell_client(self, data: bytes, after: str = "", instead: bytes = b"") -> None:
+        """Send the client bytes, behind all earlier ones and the record `after`; `instead` if that cannot be made."""
         self.gate.counts.bytes_to_client += len(data)
-        self.effects.append(Send(Side.CLIENT, data))
+        self.effects.append(Send(Side.CLIENT, data, after=after, instead=instead))
 
     def tell_target(self, data: bytes, permit: Permit | None = None) -> None:
         """Send the target bytes under a permit, by default that of the session itself."""
@@ -281,11 +281,12 @@ class Session:
         """Refuse in the place of a Query: an error and a ReadyForQuery, with the effects of a real error."""
         running = refused(decided, error)
         if self.is_idle and self.status == "I":
-            self.tell_client(encode(error) + encode(pg.ReadyForQuery("I")))
+            after = "" if running is None else running.decided.record.name
+            self.tell_client(encode(error) + _READY, after, encode(refusal(EVIDENCE)) + _READY if after else b"")
             if running is not None:
                 self.finish(running, "I")
             return
-        self.tell_target(self._poison + encode(pg.Sync()), self._refusal_permit)
+        self._send_poison(running, encode(pg.Sync()))
         sync = Owed(Answer.SYNC, self.segment, is_inserted=True)
         self.settling = sync if self._may_be_skipped() else None
         self.owe(Owed(Answer.POISON, self.segment, running, error=error))
@@ -303,10 +304,14 @@ class Session:
     def refuse_extended(self, error: pg.ErrorResponse, decided: Decided | None) -> None:
         """Refuse in the place of an extended message: the poison makes the error, what follows is dropped to Sync."""
         running = refused(decided, error)
-        self.tell_target(self._poison, self._refusal_permit)
+        self._send_poison(running)
         self.owe(Owed(Answer.POISON, self.segment, running, error=error))
         self.is_unsynced = True
         self.state = State.SKIP
+
+    def _send_poison(self, running: Running | None, behind: bytes = b"") -> None:
+        stands_on = () if running is None else (running.decided.record.name,)
+        self.tell_target(self._poison + behind, refusal_permit(self.gate.session, *stands_on))
 
     def explain(self, decided: Decided) -> pg.ErrorResponse:
         """Say plainly why a statement was refused, and what to do."""
@@ -317,7 +322,7 @@ class Session:
         self.holding.undo(names, EVIDENCE)
         was_skipped = any(running.decided.record.name in names for running in self._skipped)
         self._forget(names)
-        first = 1 if was_skipped else next((at for at, owed in enumerate(self.owed) if _is_of(owed, names)), None)
+        first = 1 if was_skipped else next((at for at, owed in enumerate(self.owed) if owed.stands_on(names)), None)
         if was_skipped and self.owed:
             # The target has skipped what was behind its error, and waits for the Sync that was dropped with it.
             self.tell_target(encode(pg.Sync()))
@@ -325,6 +330,8 @@ class Session:
             return
         dropped = [self.owed.pop() for _ in range(len(self.owed) - first)]
         for owed in dropped:
+            if owed.stands_on(names):
+                owed.error = None  # that it was not recorded is why it is refused now
             self._take_back(owed)
             self._dropped.append(owed)
         self.may_copy, self.settling = None, None
@@ -490,11 +497,3 @@ def spell(microseconds: int) -> str:
         if seconds and seconds % size == 0:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
-
-
-def _is_of(owed: Owed, names: frozenset[str]) -> bool:
-    running = owed.running
-    if running is None or not running.forwarded:
-        return False
-    permit = running.decided.permit
-    return running.decided.record.name in names or (permit is not None and permit.record in names)
