@@ -2,6 +2,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx2
 import pytest
@@ -54,6 +56,36 @@ def test_only_the_first_answer_counts(loopback: Loopback) -> None:
 
     assert get(loopback, f"code=second&state={STATE}").status_code == 409
     assert loopback.wait(1)["code"] == "first"
+
+
+def test_the_browser_has_its_page_before_the_program_goes_on(
+    loopback: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = loopback._server.RequestHandlerClass
+    reply, page_may_leave = handler._reply, threading.Event()  # type: ignore[attr-defined] - the handler's own
+
+    def slow(*words: Any) -> None:
+        page_may_leave.wait(5)
+        reply(*words)
+
+    monkeypatch.setattr(handler, "_reply", slow)
+    with ThreadPoolExecutor(1) as browser:
+        page = browser.submit(get, loopback, f"code=abc&state={STATE}")
+        with pytest.raises(CommandError):
+            loopback.wait(0.2)
+        page_may_leave.set()
+        assert "close this window" in page.result(5).text
+    assert loopback.wait(1)["code"] == "abc"
+
+
+def test_a_browser_that_has_gone_costs_nobody_their_log_in(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: Any) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(loopback._server.RequestHandlerClass, "_reply", gone)
+    with pytest.raises(httpx2.HTTPError):
+        get(loopback, f"code=abc&state={STATE}")
+    assert loopback.wait(1)["code"] == "abc"
 
 
 def test_a_refusal_is_shown_escaped(loopback: Loopback) -> None:

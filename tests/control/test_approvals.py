@@ -313,6 +313,7 @@ async def test_a_request_expires_at_its_deadline_and_a_withdrawal_waits_for_noth
         site.clock.now = asked.expires_at
         await reaches(site, asked, "expired")
     running.cancel()
+    await asyncio.wait([running])
 
 
 async def test_the_deadlines_go_on_after_a_fault(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,6 +328,7 @@ async def test_the_deadlines_go_on_after_a_fault(site: Site, monkeypatch: pytest
     async with asyncio.timeout(5):
         await reaches(site, asked, "expired")
     running.cancel()
+    await asyncio.wait([running])
 
 
 async def test_after_a_start_nobody_waits_live_and_permits_stay_good(site: Site) -> None:

@@ -158,3 +158,20 @@ def test_one_that_is_gone_is_asked_for_all_the_same() -> None:
     answers = asyncio.run(scene())
     assert answers[0]
     assert answers[1] is None
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.02, 0.11, 0.15, 0.2, 0.3])
+def test_one_that_is_being_started_again_ends_with_the_others(seconds: float) -> None:
+    async def scene() -> set[int]:
+        before = children()
+        async with running() as node:
+            os.kill((await node.pids())[0], signal.SIGKILL)
+            await asyncio.sleep(seconds)
+        return children() - before
+
+    assert asyncio.run(asyncio.wait_for(scene(), 20)) == set()
+
+
+def children() -> set[int]:
+    tasks = Path("/proc/self/task").glob("*/children")
+    return {int(pid) for task in tasks for pid in task.read_text().split()}

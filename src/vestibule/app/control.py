@@ -85,6 +85,8 @@ CONTROL: Final = "control"
 SWEEP_EVERY: Final = 5.0
 #: Seconds that sessions get to end when the gateway stops without having drained.
 DRAIN: Final = 10.0
+#: Seconds that what works in the background may take to end.
+END_TASKS: Final = 5.0
 #: Seconds that are left of a drain when somebody asks a second time.
 HURRY: Final = 3.0
 
@@ -318,7 +320,7 @@ class ControlProcess:
         await web.start(control)
         stack.push_async_callback(web.stop)
         await self._open_metrics(stack)
-        stack.callback(self._end_tasks)
+        stack.push_async_callback(self._end_tasks)
         # Open streams would hold up the end of the web server.
         stack.callback(self._approvals.close)
         for work in (
@@ -475,6 +477,10 @@ class ControlProcess:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _end_tasks(self) -> None:
-        for task in self._tasks:
+    async def _end_tasks(self) -> None:
+        """End what works in the background, before what it works with is closed."""
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=END_TASKS)

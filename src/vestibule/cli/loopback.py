@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Final, Self
@@ -29,7 +29,7 @@ class Loopback:
     def __init__(self, state: str) -> None:
         """Wait for the answer that carries `state`."""
         self._answers: queue.Queue[Mapping[str, str]] = queue.Queue(1)
-        self._server = _Server(("127.0.0.1", 0), _handler(state, self._answers))
+        self._server = _Server(("127.0.0.1", 0), _handler(state, self._answers.put))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     @property
@@ -68,9 +68,13 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 64
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a browser that has gone."""
 
-def _handler(state: str, answers: queue.Queue[Mapping[str, str]]) -> type[BaseHTTPRequestHandler]:
+
+def _handler(state: str, take: Callable[[Mapping[str, str]], None]) -> type[BaseHTTPRequestHandler]:
     places = threading.BoundedSemaphore(MAX_OPEN)
+    first = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         timeout = REQUEST_TIMEOUT
@@ -91,12 +95,14 @@ def _handler(state: str, answers: queue.Queue[Mapping[str, str]]) -> type[BaseHT
             if url.path != PATH or not hmac.compare_digest(given, state.encode()):
                 self._reply(404, pages.refused("This is no answer to a log-in of this program."))
                 return
-            try:
-                answers.put_nowait(answer)
-            except queue.Full:
+            if not first.acquire(blocking=False):
                 self._reply(409, pages.refused("This log-in was answered already."))
                 return
-            self._reply(200, _page(answer))
+            # The page first: with the answer the program goes on, and may end before the browser has its page.
+            try:
+                self._reply(200, _page(answer))
+            finally:
+                take(answer)
 
         def _reply(self, status: int, page: str) -> None:
             body = page.encode()

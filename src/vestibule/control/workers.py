@@ -65,7 +65,7 @@ class Workers:
         self._launch, self._handlers, self._lost = launch, handlers, lost
         self._workers: dict[int, _Worker] = {}
         self._keepers: dict[int, asyncio.Task[None]] = {}
-        self._is_ending = False
+        self._ending = asyncio.Event()
         self._count = 0
 
     async def start(self, count: int) -> None:
@@ -117,7 +117,7 @@ class Workers:
 
     async def drain(self, deadline: float) -> None:
         """Let every session come to rest and end within `deadline` seconds; called again, a shorter one holds."""
-        self._is_ending = True
+        self._ending.set()
         await asyncio.gather(*(self._drain(worker, deadline) for worker in list(self._workers.values())))
 
     async def _drain(self, worker: _Worker, deadline: float) -> None:
@@ -127,10 +127,12 @@ class Workers:
     async def stop(self, deadline: float) -> None:
         """Let every data process end its sessions within `deadline` seconds, then end it."""
         await self.drain(deadline)
-        for worker in list(self._workers.values()):
-            await self._end(worker)
-        for keeper in self._keepers.values():
-            await keeper
+        while keepers := [keeper for keeper in self._keepers.values() if not keeper.done()]:
+            for worker in list(self._workers.values()):
+                await self._end(worker)
+            # One that is being started again at this moment is there a moment later.
+            await asyncio.wait(keepers, timeout=_PAUSES[0])
+        await asyncio.gather(*self._keepers.values())
 
     async def _end(self, worker: _Worker) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -163,9 +165,11 @@ class Workers:
     async def _hello(self, worker: _Worker) -> None:
         ready = asyncio.create_task(worker.is_ready.wait())
         ended = asyncio.create_task(worker.process.wait())
-        done, pending = await asyncio.wait((ready, ended), timeout=HELLO_TIME, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
+        try:
+            done, _ = await asyncio.wait((ready, ended), timeout=HELLO_TIME, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+            ended.cancel()
         if ready not in done:
             _kill(worker.process)
             await worker.process.wait()
@@ -173,23 +177,23 @@ class Workers:
             self._workers.pop(worker.number, None)
             raise WorkerFailed(f"data process {worker.number} did not start; its own messages say why")
 
-    async def _keep(self, worker: _Worker) -> None:
+    async def _keep(self, worker: _Worker | None) -> None:
         """Start a data process again whenever it ends."""
         fast = 0
-        while True:
+        while worker is not None:
             began = asyncio.get_running_loop().time()
             status = await worker.process.wait()
             worker.peer.close()
             self._workers.pop(worker.number, None)
-            if self._is_ending:
+            if self._ending.is_set():
                 return
             log.error("data_process_ended", worker=worker.number, status=status)
             fast = fast + 1 if asyncio.get_running_loop().time() - began < SHORT_LIFE else 0
-            await asyncio.sleep(_PAUSES[min(fast, len(_PAUSES) - 1)])
+            await self._pause(_PAUSES[min(fast, len(_PAUSES) - 1)])
             worker = await self._again(worker.number)
 
-    async def _again(self, number: int) -> _Worker:
-        while True:
+    async def _again(self, number: int) -> _Worker | None:
+        while not self._ending.is_set():
             try:
                 await self._lost(number)
                 worker = await self._begin(number)
@@ -199,7 +203,14 @@ class Workers:
             except Exception as error:  # noqa: BLE001 - the gateway keeps trying: without it nobody gets in
                 log.error("data_process_does_not_start", worker=number, error=str(error))
                 self._workers.pop(number, None)
-                await asyncio.sleep(_PAUSES[-1])
+                await self._pause(_PAUSES[-1])
+        return None
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before another try, but not when all is to end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ending.wait()
 
 
 class WorkerFailed(Exception):

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from vestibule.model.names import Instant
@@ -84,7 +85,8 @@ class Ledger:
         self._spent.extend(_last_references(record))
         match record.kind:
             case Kind.SESSION_OPENED:
-                self._opened, self._opened_at = record, now
+                # Without what it says: ten thousand sessions may be open.
+                self._opened, self._opened_at = replace(record, members={}), now
             case Kind.SESSION_CLOSED:
                 self._opened = None
                 self._spent.extend(self._batches)

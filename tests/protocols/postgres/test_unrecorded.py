@@ -20,11 +20,13 @@ from vestibule.protocols.postgres.codec import encode
 
 JOURNALS: Final[tuple[Literal["prompt", "stalled", "failing"], ...]] = ("prompt", "stalled", "failing")
 AGAIN = pg.Query(b"VALUES ('1')")
+#: Ends a COPY that runs, where one does: inside it nobody may ask `AGAIN`.
+END = [pg.CopyFail("enough"), pg.Sync()]
 
 
 def converse(play: Playbook, target: Delayed, said: list[Any], random: Random) -> None:
     """Let both sides speak in pieces while the journal does what it likes; then let it recover."""
-    asked = b"".join(map(encode, said))
+    asked = b"".join(map(encode, [*said, *END]))
     while asked or target.answers or play.waits:
         act = random.choice(("client", "client", "target", "target", "journal", "decide"))
         size = random.choice((7, 40, 1000))
