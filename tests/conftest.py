@@ -18,6 +18,8 @@ from tests.support.sandbox import Sandbox
 TESTS = Path(__file__).parent
 #: Tests with sockets, databases, disks and processes of their own.
 BUSY = frozenset({"app", "control", "server", "stores"})
+#: A time limit (seconds) from which on a test counts as one that takes minutes.
+MINUTES = 600
 PROPERTY_TIMEOUT = float(os.environ.get("PROPERTY_TIMEOUT", "120"))
 
 # Two busy cores make any deadline a matter of luck; a hang is caught by pytest-timeout.
@@ -46,6 +48,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.property)
             # An alarm would be an example to shrink, for ever: the process is ended instead, with all stacks shown.
             item.add_marker(pytest.mark.timeout(PROPERTY_TIMEOUT, method="thread"))
+    # What takes minutes comes first: at the end one worker would be alone with it.
+    items.sort(key=lambda item: not _takes_minutes(item))
+
+
+def _takes_minutes(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("timeout")
+    return marker is not None and bool(marker.args) and marker.args[0] >= MINUTES
 
 
 @pytest.hookimpl(trylast=True)
