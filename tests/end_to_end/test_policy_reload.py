@@ -126,8 +126,8 @@ def test_a_driver_that_prepares_behind_ones_back_meets_the_new_policy(house: Gat
 @pytest.mark.parametrize(
     ("begin", "again"),
     [
-        ("PREPARE p AS SELECT id FROM loans", "EXECUTE p"),
-        ("DECLARE p CURSOR WITH HOLD FOR SELECT id FROM loans", "FETCH p"),
+        ("PREPARE p AS SELECT id FROM loans ORDER BY id", "EXECUTE p"),
+        ("DECLARE p CURSOR WITH HOLD FOR SELECT id FROM loans ORDER BY id", "FETCH p"),
     ],
 )
 def test_what_sql_has_prepared_or_declared_is_decided_anew_when_it_runs(

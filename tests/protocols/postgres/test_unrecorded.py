@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, Final, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.protocols.postgres.test_in_step import Delayed
@@ -45,11 +45,18 @@ def converse(play: Playbook, target: Delayed, said: list[Any], random: Random) -
     assert not play.waits
 
 
+def breaks_into_a_copy(play: Playbook) -> bool:
+    """Tell whether the client asked something while it was to send rows, which ends a session."""
+    said = [message for message in play.to(Side.CLIENT) if isinstance(message, pg.ErrorResponse)]
+    return any("in the state copy in" in message.text("M") for message in said)
+
+
 @given(conversations, st.integers(0, 2**32))
 def test_a_session_is_in_step_after_its_journal_failed_and_recovered(said, seed):
     target = Delayed()
     play = session(target=target)
     converse(play, target, said, Random(seed))
+    assume(not breaks_into_a_copy(play))
     play.take()
     play.client(AGAIN)
     play.target(target.answers)
