@@ -194,10 +194,12 @@ LEFT JOIN pg_attrdef ad ON ad.oid = dep.objid
 WHERE dep.refobjid = {table} ORDER BY type
 
 -- name: sizes
+-- rows: differ
 SELECT c.oid, pg_catalog.pg_total_relation_size(c.oid) AS total_rel_size, pg_catalog.pg_relation_size(c.oid) AS rel_size
 FROM pg_class c WHERE c.relnamespace = {schema} AND c.relkind IN ('r', 'm')
 
 -- name: size of a database
+-- rows: differ
 SELECT pg_catalog.pg_database_size({database})
 
 -- name: sessions
