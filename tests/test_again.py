@@ -22,6 +22,7 @@ SKIPPED = "import pytest\ndef test_skipped(): pytest.skip()\n"
 FOUR = "".join(LUCK.format(number) for number in range(4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "said", "code"),
     [

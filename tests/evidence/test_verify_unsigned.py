@@ -48,6 +48,7 @@ def notes_of(folder: Path, files: Mapping[str, bytes]) -> str:
     return "\n".join(notes)
 
 
+@pytest.mark.slow
 def test_wherever_a_publication_was_cut_off_what_it_left_is_no_fault_and_is_told(tmp_path: Path) -> None:
     files, left = busy()
     assert len(left) > 6
@@ -59,6 +60,7 @@ def test_wherever_a_publication_was_cut_off_what_it_left_is_no_fault_and_is_told
         assert LEFT in notes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [0, 40, -1])
 def test_every_changed_byte_of_what_was_left_is_found(tmp_path: Path, place: int) -> None:
     files, left = busy()

@@ -112,6 +112,7 @@ def test_the_query_finds_on_a_real_server_what_carries_values_on(loaded: Snapsho
     assert ("function", "other", "gathered") in loaded.coded
 
 
+@pytest.mark.server
 def test_definitions_are_written_with_the_schema_of_everything(loaded: Snapshot) -> None:
     text = loaded.definitions[loaded.names["public", "full_view"]]
 
