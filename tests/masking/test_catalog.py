@@ -57,7 +57,7 @@ def test_five_thousand_relations_load_in_about_a_second() -> None:
     assert time.process_time() - start < 2
 
 
-@pytest.fixture(params=["postgres15", "postgres18"])
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.server) for name in ("postgres15", "postgres18")])
 def loaded(request: pytest.FixtureRequest) -> Snapshot:
     """The snapshot of a real server that tries to mislead the query."""
     server: PostgresServer = request.getfixturevalue(request.param)
@@ -90,7 +90,6 @@ def loaded(request: pytest.FixtureRequest) -> Snapshot:
         server.drop_database(database)
 
 
-@pytest.mark.server
 def test_the_query_finds_on_a_real_server_what_carries_values_on(loaded: Snapshot) -> None:
     names = {oid: relation.name for oid, relation in loaded.relations.items()}
     public = {relation.name: relation for relation in loaded.relations.values() if relation.schema == "public"}
@@ -112,7 +111,6 @@ def test_the_query_finds_on_a_real_server_what_carries_values_on(loaded: Snapsho
     assert ("function", "other", "gathered") in loaded.coded
 
 
-@pytest.mark.server
 def test_definitions_are_written_with_the_schema_of_everything(loaded: Snapshot) -> None:
     text = loaded.definitions[loaded.names["public", "full_view"]]
 
