@@ -20,6 +20,19 @@ TESTS = Path(__file__).parent
 BUSY = frozenset({"app", "control", "server", "stores"})
 #: A time limit (seconds) from which on a test counts as one that takes minutes.
 MINUTES = 600
+#: Files of many tests that together take seconds.
+MANY = frozenset(
+    {
+        "cli/test_login.py",
+        "cli/test_loopback.py",
+        "docs/test_logs.py",
+        "evidence/test_verify.py",
+        "protocols/postgres/test_asking.py",
+        "protocols/postgres/test_masked_frames.py",
+        "protocols/postgres/test_rows.py",
+        "test_benchmarks.py",
+    }
+)
 PROPERTY_TIMEOUT = float(os.environ.get("PROPERTY_TIMEOUT", "120"))
 
 # Two busy cores make any deadline a matter of luck; a hang is caught by pytest-timeout.
@@ -40,7 +53,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests by what they use: `server` starts real programs, `property` has generated input, `slow` takes long."""
     for item in items:
-        if item.path.relative_to(TESTS).parts[0] in BUSY:
+        path = item.path.relative_to(TESTS)
+        if path.parts[0] in BUSY or str(path) in MANY:
             item.add_marker(pytest.mark.slow)
         if "sandbox" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.server)
