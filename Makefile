@@ -23,7 +23,7 @@ lint: setup ## style and types
 # Not even looked at by `make check`: there all need a server, or long.
 LONG := app control end_to_end server stores
 
-check: lint ## style, types and the tests that need no server and not long (60 s)
+check: lint ## style, types and the tests that need no server and not long (80 s)
 	HYPOTHESIS_PROFILE=quick $(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal -m "not server and not slow" --forbid-skips $(LONG:%=--ignore=tests/%)
 
 test: lint ## everything, with real servers and clients (20 min); a skip is a failure
