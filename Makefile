@@ -7,7 +7,7 @@ INPUTS ?= 100000
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check lint test demo chaos tamper fuzz bench lock clean
+.PHONY: help setup check quick lint test demo chaos tamper fuzz bench lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -23,7 +23,10 @@ lint: setup ## style and types
 # Not even looked at by `make check`: there all need a server, or long.
 LONG := app control end_to_end server stores
 
-check: lint ## style, types and the tests that need no server and not long (80 s)
+check: setup ## style, types and the tests that need no server and not long (60 s)
+	@$(MAKE) --no-print-directory -j2 lint quick
+
+quick: setup
 	HYPOTHESIS_PROFILE=quick $(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal -m "not server and not slow" --forbid-skips $(LONG:%=--ignore=tests/%)
 
 test: lint ## everything, with real servers and clients (20 min); a skip is a failure

@@ -38,7 +38,7 @@ PROPERTY_TIMEOUT = float(os.environ.get("PROPERTY_TIMEOUT", "120"))
 # Two busy cores make any deadline a matter of luck; a hang is caught by pytest-timeout.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # `make check` has a minute; `make test` gives every property hypothesis's usual hundred examples.
-settings.register_profile("quick", parent=settings.get_profile("default"), max_examples=25)
+settings.register_profile("quick", parent=settings.get_profile("default"), max_examples=10)
 settings.register_profile(
     "fuzz", parent=settings.get_profile("default"), max_examples=int(os.environ.get("FUZZ_EXAMPLES", "5000"))
 )

@@ -35,22 +35,21 @@ def test_reading_can_start_at_any_frame() -> None:
     assert [frame.header for frame in read_frames(SEGMENT, len(FRAMES[0]))] == HEADERS[1:]
 
 
-@pytest.mark.parametrize("cut", range(1, len(FRAMES[-1]) - 3))
 @pytest.mark.parametrize("tail", [b"", bytes(64)])
-def test_a_frame_that_was_not_written_whole_is_torn(cut, tail) -> None:
-    data = SEGMENT[:-cut] + tail
-    with pytest.raises(TornSegment) as caught:
-        headers(data)
-    assert caught.value.offset == sum(map(len, FRAMES[:-1]))
+def test_a_frame_that_was_not_written_whole_is_torn(tail) -> None:
+    for cut in range(1, len(FRAMES[-1]) - 3):
+        with pytest.raises(TornSegment) as caught:
+            headers(SEGMENT[:-cut] + tail)
+        assert caught.value.offset == sum(map(len, FRAMES[:-1]))
 
 
-@pytest.mark.parametrize("position", range(len(FRAMES[0]), len(FRAMES[0]) + len(FRAMES[1])))
-def test_a_bad_frame_with_a_good_one_behind_it_is_damage(position) -> None:
-    data = bytearray(SEGMENT)
-    data[position] ^= 0x40
-    with pytest.raises(DamagedSegment) as caught:
-        headers(data)
-    assert caught.value.offset == len(FRAMES[0])
+def test_a_bad_frame_with_a_good_one_behind_it_is_damage() -> None:
+    for position in range(len(FRAMES[0]), len(FRAMES[0]) + len(FRAMES[1])):
+        data = bytearray(SEGMENT)
+        data[position] ^= 0x40
+        with pytest.raises(DamagedSegment) as caught:
+            headers(data)
+        assert caught.value.offset == len(FRAMES[0])
 
 
 def test_bytes_behind_the_end_are_damage_unless_the_segment_is_being_written() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from uuid import UUID
 
 from vestibule.model.identity import Identity, Proof, Who
@@ -78,8 +79,9 @@ guardrails:
 """
 
 
+@cache
 def sample() -> Policy:
-    """Load the sample policy."""
+    """Load the sample policy; a policy never changes, so that everybody may have the same."""
     return load((HEAD + RULES).encode(), "policy.yaml")
 
 

@@ -155,16 +155,16 @@ def test_a_length_that_cannot_be_is_refused_before_a_byte_of_the_body(tag, size)
 
 
 @pytest.mark.case("PG-25")
-@pytest.mark.parametrize("tag", [tag for tag in range(256) if tag not in CLIENT])
-def test_a_type_that_a_client_never_sends_is_refused_at_its_header(tag):
-    with pytest.raises(ClientProtocolError, match="unexpected message of type"):
-        read(client_reader(), bytes([tag]) + b"\0\0\0\4")
+def test_a_type_that_a_client_never_sends_is_refused_at_its_header():
+    for tag in set(range(256)) - set(CLIENT):
+        with pytest.raises(ClientProtocolError, match="unexpected message of type"):
+            read(client_reader(), bytes([tag]) + b"\0\0\0\4")
 
 
-@pytest.mark.parametrize("tag", [tag for tag in range(256) if tag not in TARGET])
-def test_a_type_that_a_target_never_sends_is_refused_at_its_header(tag):
-    with pytest.raises(TargetProtocolError, match="unexpected message of type"):
-        read(target_reader(), bytes([tag]) + b"\0\0\0\4")
+def test_a_type_that_a_target_never_sends_is_refused_at_its_header():
+    for tag in set(range(256)) - set(TARGET):
+        with pytest.raises(TargetProtocolError, match="unexpected message of type"):
+            read(target_reader(), bytes([tag]) + b"\0\0\0\4")
 
 
 @pytest.mark.parametrize(
