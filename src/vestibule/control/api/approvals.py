@@ -130,7 +130,7 @@ class Withdrawal(BaseModel):
 
 
 Repeat = Annotated[str, Header(alias="Idempotency-Key", max_length=128, description="Your own mark of this answer.")]
-_PROBLEMS = problems(401, 403, 404, 409, 422, 429, 503)
+_PROBLEMS = problems(400, 401, 403, 404, 409, 413, 422, 429, 503)
 
 
 @router.get("", responses=_PROBLEMS)

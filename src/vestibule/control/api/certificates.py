@@ -41,7 +41,7 @@ class NewCertificate(BaseModel):
     expires_at: str
 
 
-@router.post("/certificates", status_code=201, responses=problems(401, 403, 404, 413, 422, 429, 503))
+@router.post("/certificates", status_code=201, responses=problems(400, 401, 403, 404, 413, 422, 429, 503))
 async def make_certificate(request: Request, wanted: CertificateRequest, identity: Me) -> NewCertificate:
     """Sign a certificate for whoever asks: it opens databases in place of a token, and ends with the log-in."""
     sign_in = sign_in_of(request)

@@ -64,7 +64,7 @@ async def me(identity: Me) -> Person:
     )
 
 
-@router.post("/tokens", status_code=201, responses=problems(401, 403, 413, 422, 429, 503))
+@router.post("/tokens", status_code=201, responses=problems(400, 401, 403, 413, 422, 429, 503))
 async def make_token(request: Request, wanted: TokenRequest, identity: Me) -> NewToken:
     """Make one more token for whoever asks: a database password, shown this once."""
     sign_in = sign_in_of(request)
