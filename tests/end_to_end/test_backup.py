@@ -180,6 +180,7 @@ def test_a_log_that_went_on_after_the_backup_is_not_gone_on_with(house: Gateway)
     assert command(house, "backup", folder).status == 0
     leaves = json.loads((folder / "manifest.json").read_text())["leaves"]
     checkpoint = house.data / "log" / "checkpoint"
+    sign_in(house, "dev1")
     wait_for(lambda: int(checkpoint.read_text().splitlines()[1]) > leaves, "the log to go on", 120)
     saved = house.sandbox.write(house.folder / "saved.txt", checkpoint.read_bytes())
     lose(house)

@@ -43,7 +43,7 @@ READERS: Final = (
 BLOCK: Final = 500
 #: Inputs that are saved of one defect.
 SAVED: Final = 3
-SHOWN_EVERY: Final = 10.0
+SHOWN_EVERY: Final = 3.0
 
 
 @dataclass(slots=True)
