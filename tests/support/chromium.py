@@ -22,6 +22,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--renderer-process-limit=1",
 ]
 SCREENS: Mapping[str, tuple[int, int]] = {"laptop": (1366, 768), "phone": (390, 844)}
 #: What axe-core calls findings that keep somebody from using a page.

@@ -5,6 +5,7 @@ Root needs nothing else; anybody else needs user namespaces. Where neither is gi
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -44,10 +45,24 @@ def fill(folder: Path, leave: int = 0) -> Path:
     ballast = folder / "ballast"
     fd = os.open(ballast, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        volume = os.fstatvfs(fd)
-        taken = os.fstat(fd).st_blocks * 512
-        size = taken + volume.f_bavail * volume.f_frsize - leave
-        os.posix_fallocate(fd, 0, max(size, 1))
+        # Whoever writes meanwhile takes of the room that was just counted.
+        while not _take(fd, leave):
+            pass
     finally:
         os.close(fd)
     return ballast
+
+
+def _take(fd: int, leave: int) -> bool:
+    volume = os.fstatvfs(fd)
+    taken = os.fstat(fd).st_blocks * 512
+    size = taken + volume.f_bavail * volume.f_frsize - leave
+    if size <= taken:
+        return True
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return False
+    return True

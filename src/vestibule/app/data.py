@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 import sys
 import time
@@ -138,6 +139,8 @@ def reach(target: Target, hello: bytes) -> Opening:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the data process."""
+    # What was imported lives until the end: no collection between two statements passes over it.
+    gc.freeze()
     settings = load(Path(arguments[0]))
     worker, bus, *listening = (int(argument) for argument in arguments[1:])
     configure(settings.log_format, str(worker))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -34,10 +35,20 @@ def main() -> None:
     """Run the command that the command line names."""
     arguments = sys.argv[1:]
     try:
-        build(arguments)(args=arguments, prog_name="vestibule")
+        program = _imported(arguments)
+        program(args=arguments, prog_name="vestibule")
     except VestibuleError as error:
         typer.echo(f"vestibule: {error}", err=True)
         raise SystemExit(exit_of(error)) from None
+
+
+def _imported(arguments: Sequence[str]) -> typer.Typer:
+    """Make the program; what it imports lives until the end, so no collection passes over it, not even the last."""
+    gc.disable()
+    program = build(arguments)
+    gc.freeze()
+    gc.enable()
+    return program
 
 
 def build(arguments: Sequence[str]) -> typer.Typer:
