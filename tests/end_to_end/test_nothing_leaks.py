@@ -16,6 +16,8 @@ from tests.support.verdicts import known, leaks, surprises
 pytestmark = pytest.mark.timeout(400)  # a busy machine takes four times as long
 
 ATTEMPTS, SEED = 300, 1
+#: Groups of attacks that show at once that something is not masked: plain columns, aliases, expressions, nested types.
+TELLING = "P,A,E,K"
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def test_a_rule_that_is_missing_is_found(
 ) -> None:
     others = [mask for mask in MASKS if mask["name"] != missing]
     with canary_bank(sandbox, authority, light_provider, others) as bank:
-        assert leaks(bank.attack("--kind", "leak", side=bank.through))
+        assert leaks(bank.attack("--kind", "leak", "--only", TELLING, side=bank.through))
 
 
 def test_attempts_that_are_made_up_bring_nothing(bank: Bank) -> None:
