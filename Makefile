@@ -5,6 +5,8 @@ N ?=
 SEED ?= 1
 INPUTS ?= 100000
 WORKERS ?= 2
+# `make test`: one more than there are cores, as many tests wait for servers, clients and clocks.
+TESTERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check quick lint test demo chaos tamper fuzz bench lock clean
@@ -29,9 +31,8 @@ check: setup ## style, types and the tests that need no server and not long (60 
 quick: setup
 	HYPOTHESIS_PROFILE=quick $(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal -m "not server and not slow" --forbid-skips $(LONG:%=--ignore=tests/%)
 
-# One more than there are cores: many tests wait for servers, clients and clocks.
 test: lint ## everything, with real servers and clients (17 min); a skip is a failure
-	$(PYTHON) -m pytest -q -n $(or $(TESTERS),3) --dist worksteal --forbid-skips || $(PYTHON) -m tests.again $$?
+	$(PYTHON) -m pytest -q -n $(TESTERS) --dist worksteal --forbid-skips || $(PYTHON) -m tests.again $$?
 
 demo: ## the main job on a real database; ONCE=1 ends after the walk
 	@scripts/setup demo

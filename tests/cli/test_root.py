@@ -105,3 +105,12 @@ def test_the_start_imports_no_heavy_package(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     assert done.stderr == "[]\n"
+
+
+def test_no_collection_passes_over_what_a_command_imported() -> None:
+    program = (
+        "import atexit, gc, sys; from vestibule.cli import main; sys.argv = ['vestibule', '--version'];"
+        "atexit.register(lambda: print(gc.isenabled(), gc.get_freeze_count() > 1_000)); main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [__version__, "True", "True"]

@@ -130,7 +130,9 @@ class Withdrawal(BaseModel):
 
 
 Repeat = Annotated[str, Header(alias="Idempotency-Key", max_length=128, description="Your own mark of this answer.")]
-_PROBLEMS = problems(400, 401, 403, 404, 409, 413, 422, 429, 503)
+_PROBLEMS = problems(401, 403, 404, 409, 422, 429, 503)
+#: With a body, which may be too long or no JSON at all.
+_BODY_PROBLEMS = problems(400, 413) | _PROBLEMS
 
 
 @router.get("", responses=_PROBLEMS)
@@ -172,19 +174,19 @@ async def show(request: Request, identity: Me, approval: str) -> Approval:
         raise _problem(error) from error
 
 
-@router.post("/{approval}/approve", responses=_PROBLEMS)
+@router.post("/{approval}/approve", responses=_BODY_PROBLEMS)
 async def approve(request: Request, identity: Me, approval: str, answer: Answer, repeat: Repeat = "") -> Approval:
     """Approve what was shown."""
     return await _answer(request, identity, approval, True, answer, repeat)
 
 
-@router.post("/{approval}/deny", responses=_PROBLEMS)
+@router.post("/{approval}/deny", responses=_BODY_PROBLEMS)
 async def deny(request: Request, identity: Me, approval: str, answer: Answer, repeat: Repeat = "") -> Approval:
     """Refuse what was shown."""
     return await _answer(request, identity, approval, False, answer, repeat)
 
 
-@router.post("/{approval}/withdraw", responses=_PROBLEMS)
+@router.post("/{approval}/withdraw", responses=_BODY_PROBLEMS)
 async def withdraw(request: Request, identity: Me, approval: str, why: Withdrawal) -> Approval:
     """Take your own request back."""
     approvals = _approvals(request)

@@ -169,7 +169,7 @@ class Killed(BaseModel):
 
 
 Limit = Annotated[int, Query(ge=1, le=PAGE, description="How many at most.")]
-_PROBLEMS = problems(400, 401, 403, 404, 413, 422, 429, 503)
+_PROBLEMS = problems(401, 403, 404, 422, 429, 503)
 
 
 @router.get("", responses=_PROBLEMS)
